@@ -1,0 +1,77 @@
+# The jobs of resbench by their short names; `make help` lists them. Needs python3 (3.11 to 3.13) and make:
+# the environment is made in .venv from the lock files. To use another one: make test PYTHON=python3
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+STUDY   ?= degradation
+RESULTS ?= results
+REPORTS ?= reports
+DATA    ?= cifar10
+BASE_PYTHON ?= python3
+PYTHON  ?= .venv/bin/python
+
+ifeq ($(PYTHON),.venv/bin/python)
+READY := .venv/ready
+endif
+export PYTHONPATH := $(CURDIR)
+unexport PYTHONDONTWRITEBYTECODE  # without bytecode every import of torch takes seconds longer
+RESBENCH := $(PYTHON) -m bench.cli
+
+.PHONY: help setup ablation plots test lint format bench gpu-check reference lock clean
+
+help: ## list the jobs
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY) ## make the environment in .venv
+
+.venv/ready: requirements.lock bootstrap.lock
+	@$(BASE_PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "resbench needs Python 3.11 to 3.13; this is $$($(BASE_PYTHON) --version). Try: make BASE_PYTHON=python3.12"; exit 2; }
+	$(BASE_PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bootstrap.lock
+	.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+ablation: $(READY) ## run a study (STUDY=degradation) and write its report
+	@$(RESBENCH) run $(STUDY) --results $(RESULTS)
+	@$(RESBENCH) report $(STUDY) --results $(RESULTS) --reports $(REPORTS)
+
+plots: $(READY) ## render a study's report again from the recorded tables
+	@$(RESBENCH) report $(STUDY) --results $(RESULTS) --reports $(REPORTS)
+
+test: $(READY) ## the test suite: no network, no GPU, under 5 minutes on 2 cores
+	$(PYTHON) -m pytest
+
+lint: $(READY) ## style, and that imports run one way
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(dir $(PYTHON))lint-imports
+
+format: $(READY) ## put the code in style
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+bench: $(READY) ## the benchmarks, on the CPU or GPU there is
+	$(PYTHON) -m pytest tests --benchmark-only --benchmark-disable-gc -q
+
+# Run on a GPU machine, with the environment it has: make gpu-check PYTHON=python3 DATA=parquet:DIR
+gpu-check: $(READY) ## GPU tests, the benches, then pending CIFAR-10 cells (BUDGET seconds) into results/reference
+	$(PYTHON) -m pytest -m gpu
+	$(PYTHON) -m pytest tests --benchmark-only --benchmark-disable-gc -q
+	-timeout --signal=INT --kill-after=30 $(or $(BUDGET),300) \
+	  $(RESBENCH) run cifar10-short --set data=$(DATA) --device cuda --results results/reference
+	-$(RESBENCH) report cifar10-short --set data=$(DATA) --results results/reference --reports reports/reference
+
+reference: $(READY) ## run the default study into the committed reference, and render its report
+	@$(RESBENCH) run degradation --results results/reference
+	@$(RESBENCH) report degradation --results results/reference --reports reports/reference
+
+lock: $(READY) ## resolve the dependencies of pyproject.toml anew
+	.venv/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --quiet --upgrade --custom-compile-command "make lock" --output-file requirements.lock
+	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
+	  --upgrade --custom-compile-command "make lock" --output-file bootstrap.lock bootstrap.in
+
+clean: ## remove the environment and local results
+	rm -rf .venv results/runs results/curves results/hosts results/checkpoints results/logs

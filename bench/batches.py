@@ -1,0 +1,181 @@
+"""Training and evaluation batches, made on the training device from uint8 images that stay there (section 4.2).
+
+No DataLoader and, after an epoch's tensors are drawn, nothing that waits for the device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.cell import Recipe
+from bench.dataset import Dataset, stratified
+from bench.errors import FieldError
+
+
+class Split(NamedTuple):
+    """The indices into the training set that are trained on, and those held out; int64, ascending, disjoint."""
+
+    train: np.ndarray
+    validation: np.ndarray
+
+
+def split(labels: np.ndarray, recipe: Recipe, holdout: int) -> Split:
+    """Divide a training set with these labels as `recipe.split` says (section 4.2's 50k, or 45k and 5k).
+
+    The `holdout` validation images are drawn by `recipe.split_seed`, each class giving its share within one. The
+    training seed plays no part, so all seeds of a study hold out the same images.
+
+    Raises:
+        FieldError: when the training set is too small to hold anything out.
+    """
+    everything = np.arange(len(labels))
+    if recipe.split == "full":
+        return Split(everything, everything[:0])
+    if not 0 < holdout < len(labels):
+        raise FieldError("split", recipe.split, f"full, for a training set of {len(labels)} images")
+    validation = stratified(labels, holdout, recipe.split_seed)
+    return Split(np.delete(everything, validation), validation)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Images uint8 [N, C, H, W] and their labels int64 [N], on the device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class DeviceData:
+    """A data set on the training device: its parts, and the per-pixel mean of what is trained on.
+
+    `train`, `validation` (empty unless the recipe holds images out) and `test` are `Part`s. `mean` is float32
+    [1, C, H, W], on the scale where pixels run from 0 to 1. Images are kept in `memory_format`, and batches come in it:
+    channels_last makes a step of ResNet-20 on a CPU 1.2 times as fast.
+
+    Raises:
+        FieldError: when the data does not fit the recipe's split.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        recipe: Recipe,
+        device: torch.device | str = "cpu",
+        memory_format: torch.memory_format = torch.channels_last,
+    ) -> None:
+        def part(images: np.ndarray, labels: np.ndarray) -> Part:
+            # torch.tensor copies: the data set's arrays are read-only
+            on_device = torch.tensor(images).to(device, memory_format=memory_format)
+            return Part(on_device, torch.tensor(labels).to(device))
+
+        images, labels = dataset.train_images, dataset.train_labels
+        chosen = split(labels, recipe, dataset.holdout)
+        trained = images if len(chosen.train) == len(images) else images[chosen.train]
+        self.train = part(trained, labels[chosen.train])
+        self.validation = part(images[chosen.validation], labels[chosen.validation])
+        self.test = part(dataset.test_images, dataset.test_labels)
+        # a sum of integers is exact, so every device has the same mean to the bit
+        mean = trained.sum(0, dtype=np.int64) / (255 * len(trained))
+        self.mean = torch.tensor(mean[np.newaxis], dtype=torch.float32).to(device, memory_format=memory_format)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """float32 x / 255 - mean of uint8 x [B, C, H, W]; the paper does not divide by a deviation."""
+        return (images / 255).sub_(self.mean)
+
+    def evaluation_batches(self, which: str, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass over `which` (train, validation or test), in order and un-augmented, `size` images at a time.
+
+        Yields images float32 [B, C, H, W] and labels int64 [B]; nothing for an empty part.
+        """
+        part = {"train": self.train, "validation": self.validation, "test": self.test}[which]
+        for start in range(0, len(part), size):
+            chosen = slice(start, start + size)
+            yield self.normalise(part.images[chosen]), part.labels[chosen]
+
+
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """What chance decides in one epoch over N images: tensors [N], on the device.
+
+    The k-th image seen is number `order[k]`, cropped at `dy[k]`, `dx[k]` (int64, 0 to twice the padding, both included)
+    and mirrored where `flip[k]`.
+    """
+
+    order: Tensor
+    dy: Tensor
+    dx: Tensor
+    flip: Tensor
+
+    @classmethod
+    def draw(cls, images: int, padding: int, seed: int, number: int, device: torch.device) -> Epoch:
+        """Epoch `number` (from 0) of a run with this seed; the order does not depend on the padding."""
+        digest = hashlib.sha256(f"epoch {number} of seed {seed}".encode()).digest()
+        generator = torch.Generator(device).manual_seed(int.from_bytes(digest[:8]) >> 1)  # 63 bits: never negative
+        order = torch.randperm(images, generator=generator, device=device)
+        flip = torch.rand(images, generator=generator, device=device) < 0.5
+        dy, dx = torch.randint(2 * padding + 1, (2, images), generator=generator, device=device)
+        return cls(order, dy, dx, flip)
+
+
+class Batches:
+    """The training batches of a run: the one at each iteration follows from the seed and the iteration alone.
+
+    Every epoch visits each training image once; with `last_batch = "drop"`, all but the incomplete batch that would end
+    it. Batches are augmented as in section 4.2: mean subtracted, padded with zeros, cropped, half of them mirrored.
+
+    Raises:
+        FieldError: when incomplete batches are dropped and there is no other.
+    """
+
+    def __init__(self, data: DeviceData, recipe: Recipe, seed: int) -> None:
+        images = len(data.train)
+        if recipe.last_batch == "drop" and recipe.batch > images:
+            allowed = f"at most {images:,}, the number of training images, where last_batch is drop"
+            raise FieldError("batch", recipe.batch, allowed)
+        self.data, self.recipe, self.seed = data, recipe, seed
+        self.steps_per_epoch = images // recipe.batch if recipe.last_batch == "drop" else -(-images // recipe.batch)
+        self._number, self._epoch = -1, None
+
+    def epoch(self, number: int) -> Epoch:
+        """What chance decides in epoch `number`; the latest is kept."""
+        if self._epoch is None or self._number != number:
+            train, padding = self.data.train, self.recipe.crop_padding
+            self._epoch = Epoch.draw(len(train), padding, self.seed, number, train.labels.device)
+            self._number = number
+        return self._epoch
+
+    def at(self, iteration: int) -> tuple[Tensor, Tensor]:
+        """The batch of the step from `iteration` to the next: images float32 [B, C, H, W], labels int64 [B]."""
+        number, step = divmod(iteration, self.steps_per_epoch)
+        epoch = self.epoch(number)
+        here = slice(step * self.recipe.batch, (step + 1) * self.recipe.batch)
+        chosen = epoch.order[here]
+        images = self.data.normalise(self.data.train.images[chosen])
+        if self.recipe.crop_padding:
+            images = crop(images, epoch.dy[here], epoch.dx[here], self.recipe.crop_padding)
+        if self.recipe.flip:
+            images = mirror(images, epoch.flip[here])
+        return images, self.data.train.labels[chosen]
+
+
+def crop(images: Tensor, dy: Tensor, dx: Tensor, padding: int) -> Tensor:
+    """Pad images [B, C, H, W] with `padding` zeros a side; of each, the H x W window whose corner is at dy, dx [B]."""
+    height, width = images.shape[2:]
+    windows = F.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(len(images), device=images.device), :, dy, dx]
+
+
+def mirror(images: Tensor, flip: Tensor) -> Tensor:
+    """Images [B, C, H, W], left and right exchanged where `flip` [B] is true."""
+    return torch.where(flip[:, None, None, None], images.flip(3), images)

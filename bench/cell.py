@@ -1,0 +1,199 @@
+"""One cell of the experiment: a net, how it is trained, on what, from which seed; and the id that names it for good.
+
+Nothing here imports torch: planning and reading results stay instant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from bench import field
+from bench.errors import FieldError
+from bench.field import ascending, choice, of, real, switch, whole
+from bench.source import Source
+
+MOST_ITERATIONS = 10_000_000
+IMAGENET_DEPTHS = (18, 34, 50, 101, 152)
+BOTTLENECK_DEPTHS = (50, 101, 152)
+SHALLOWEST_CIFAR, DEEPEST_CIFAR = 8, 6002
+WARM_UP_LR = 0.01  # section 4.2: ResNet-110 starts at 0.01 ...
+WARM_UP_ERROR = 0.80  # ... until the training error is below 80 % ...
+WARM_UP_WINDOW = 100  # ... taken over the training batches of this many iterations; the paper does not say
+
+
+@dataclass(frozen=True)
+class Arch:
+    """A net (sections 3.3, 4.1 and 4.2).
+
+    `shortcut` is none (a plain net), A (identity, subsampled and zero-padded), B (projection where dimensions change)
+    or C (projection everywhere). `width` multiplies every filter count. `stride`, where a bottleneck subsamples: in
+    its first 1x1 (original) or in its 3x3 (v1.5).
+
+    Raises:
+        FieldError: for a value or a combination that is not allowed; a depth that does not fit the family names the
+            nearest that do.
+    """
+
+    family: str = of(choice("cifar", "imagenet"), "cifar")
+    depth: int = of(whole(1, 100_000), 20)
+    shortcut: str = of(choice("none", "A", "B", "C"), "A")
+    width: float = of(real(1 / 16, 64), 1.0)
+    stride: str = of(choice("original", "v1.5"), "original")
+
+    def __post_init__(self) -> None:
+        field.check(self)
+        if self.depth not in (near := nearest_depths(self.family, self.depth)):
+            rule = "6n+2" if self.family == "cifar" else ", ".join(map(str, IMAGENET_DEPTHS))
+            nearest = " and ".join(map(str, near))
+            raise FieldError("depth", self.depth, f"{rule} in the {self.family} family; the nearest: {nearest}")
+        if self.stride != "original" and not self.bottleneck:
+            raise FieldError("stride", self.stride, f"original for a net without bottlenecks ({self.label})")
+
+    @property
+    def bottleneck(self) -> bool:
+        """Whether its blocks are 1x1, 3x3, 1x1 (Fig. 5, right)."""
+        return self.family == "imagenet" and self.depth in BOTTLENECK_DEPTHS
+
+    @property
+    def label(self) -> str:
+        """Its name as the paper writes it: `plain-56`, `ResNet-56-A`."""
+        return f"plain-{self.depth}" if self.shortcut == "none" else f"ResNet-{self.depth}-{self.shortcut}"
+
+
+def nearest_depths(family: str, depth: int) -> tuple[int, ...]:
+    """The legal depths of `family` next to `depth`: itself alone when it is legal, else one on each side."""
+    if family == "cifar":
+        below = min(depth - (depth - 2) % 6, DEEPEST_CIFAR)
+        near = (below,) if below == depth else (below, below + 6)
+        return tuple(d for d in near if SHALLOWEST_CIFAR <= d <= DEEPEST_CIFAR) or (SHALLOWEST_CIFAR,)
+    below, above = [d for d in IMAGENET_DEPTHS if d <= depth][-1:], [d for d in IMAGENET_DEPTHS if d >= depth][:1]
+    return tuple(dict.fromkeys(below + above))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a net is trained; the defaults are the paper's for CIFAR-10 (section 4.2), lengths in iterations.
+
+    The learning rate is `lr`, times `drop_factor` from each iteration of `drops` on. `warmup = "paper"` holds it at
+    0.01 until the error on the training batches of the last 100 iterations is below 80 %. `weight_decay` applies to
+    every parameter (`decay_on = "all"`; the paper does not say) or only to convolutions and the final layer's
+    weights ("weights"). `init_fan` is He's fan-in (forward) or fan-out (backward) rule. `crop_padding` is in pixels a
+    side, 0 for no crop. `eval_every` is the distance between evaluations. `last_batch` keeps or drops the incomplete
+    batch that ends an epoch. `split` trains on the whole training set ("full") or holds a validation part out of it
+    ("holdout": 5,000 images of CIFAR, 300 of digits, a tenth of others), drawn by `split_seed`.
+
+    Raises:
+        FieldError: for a value or a combination that is not allowed.
+    """
+
+    iterations: int = of(whole(1, MOST_ITERATIONS), 64_000)
+    batch: int = of(whole(1, 65_536), 128)
+    lr: float = of(real(0, 1000), 0.1)
+    drops: tuple[int, ...] = of(ascending(1, MOST_ITERATIONS, most=100), (32_000, 48_000))
+    drop_factor: float = of(real(0, 1), 0.1)
+    warmup: str = of(choice("none", "paper"), "none")
+    momentum: float = of(real(0, 1), 0.9)
+    weight_decay: float = of(real(0, 1), 1e-4)
+    decay_on: str = of(choice("all", "weights"), "all")
+    init_fan: str = of(choice("fan_in", "fan_out"), "fan_out")
+    crop_padding: int = of(whole(0, 64), 4)
+    flip: bool = of(switch(), True)
+    precision: str = of(choice("fp32", "tf32", "bf16"), "fp32")
+    eval_every: int = of(whole(1, MOST_ITERATIONS), 1_000)
+    last_batch: str = of(choice("keep", "drop"), "keep")
+    split: str = of(choice("full", "holdout"), "full")
+    split_seed: int = of(whole(0, 2**32 - 1), 0)
+
+    def __post_init__(self) -> None:
+        field.check(self)
+        if self.drops and self.drops[-1] >= self.iterations:
+            raise FieldError("drops", list(self.drops), f"iterations below the last, {self.iterations:,}")
+        if self.eval_every > self.iterations:
+            raise FieldError("eval_every", self.eval_every, f"at most iterations, {self.iterations:,}")
+
+    def learning_rate(self, iteration: int, *, warming: bool = False) -> float:
+        """The learning rate of the step that takes the net from `iteration` to `iteration + 1`.
+
+        `warming` is whether the warm-up rule still holds; after it the schedule counts from `lr` as if it had never
+        been (back to 0.1, and to 0.01 at 32k).
+        """
+        if warming:
+            return WARM_UP_LR
+        return self.lr * self.drop_factor ** sum(iteration >= drop for drop in self.drops)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run, identified by everything that decides its result.
+
+    `data` is a `Source.identity`: a name, never a path.
+
+    Raises:
+        FieldError: for a data name or a seed that is not allowed.
+    """
+
+    arch: Arch
+    recipe: Recipe
+    data: str
+    seed: int = of(whole(0, 2**32 - 1), 0)
+
+    def __post_init__(self) -> None:
+        field.check(self)
+        object.__setattr__(self, "data", Source.parse(self.data).identity)
+
+    @cached_property
+    def id(self) -> str:
+        """16 hexadecimal digits: SHA-256 of every field that identifies the cell, as canonical JSON."""
+        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def identity(self) -> dict[str, Any]:
+        """What the id is made from."""
+        parts = {"arch": field.identity(self.arch), "recipe": field.identity(self.recipe)}
+        return parts | {"data": self.data, "seed": self.seed}
+
+    def flat(self) -> dict[str, Any]:
+        """Every field under its own name, one level deep: the columns of a table."""
+        return values(self.arch) | values(self.recipe) | {"data": self.data, "seed": self.seed}
+
+    @staticmethod
+    def columns() -> tuple[str, ...]:
+        """The names of `flat`."""
+        return tuple(FIELDS)
+
+    @classmethod
+    def from_flat(cls, fields: dict[str, Any]) -> Cell:
+        """The cell with these fields, defaults for those absent; names that are no field of a cell are an error.
+
+        Raises:
+            FieldError: for an unknown name or a value that is not allowed.
+        """
+        if unknown := [name for name in fields if name not in FIELDS]:
+            raise FieldError(unknown[0], fields[unknown[0]], ", ".join(FIELDS))
+        parts = {t: {k: v for k, v in fields.items() if k in field.kinds(t)} for t in (Arch, Recipe)}
+        rest = {k: v for k, v in fields.items() if k in ("data", "seed")}
+        return cls(Arch(**parts[Arch]), Recipe(**parts[Recipe]), **rest)
+
+    @property
+    def label(self) -> str:
+        """The net and the seed: `plain-56, seed 0`."""
+        return f"{self.arch.label}, seed {self.seed}"
+
+
+def values(record: Any) -> dict[str, Any]:
+    """The declared fields of a record as a dict."""
+    return {name: getattr(record, name) for name in field.kinds(type(record))}
+
+
+DATA = field.Kind(str, "digits, cifar10, cifar100, parquet:DIR or folder:DIR", lambda text: Source.parse(text).identity)
+FIELDS: dict[str, field.Kind] = {
+    **field.kinds(Arch),
+    **field.kinds(Recipe),
+    "data": DATA,
+    "seed": field.kinds(Cell)["seed"],
+}
+DEFAULTS: dict[str, Any] = values(Arch()) | values(Recipe()) | {"seed": 0}

@@ -1,0 +1,145 @@
+"""What cells will cost: parameters and multiply-adds of their nets, and the time this machine is expected to take."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bench import host, pool
+from bench.cell import Arch, Cell, Recipe, values
+from bench.run import DONE
+from bench.source import SHAPES, Source
+from bench.store import replacing
+
+COSTS = "costs.json"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one net for one image: parameters, multiply-adds of a forward pass, bytes of its activations (float32)."""
+
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+
+
+Costs = dict[tuple[Arch, str], Cost]
+
+
+def remembered(cells: Iterable[Cell]) -> Costs:
+    """The costs that an earlier survey on this machine counted, by net and data set."""
+    try:
+        known = json.loads((host.cache_directory() / COSTS).read_text())
+        return {net: Cost(*known[_key(*net)]) for net in _nets(cells) if _key(*net) in known}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def survey(
+    cells: Sequence[Cell],
+    sources: dict[str, Source],
+    told: Callable[[Any], None],
+    log: Path,
+    *,
+    load: bool,
+) -> tuple[host.Toolkit, Costs, dict[str, str]]:
+    """Ask a child with torch for the toolkit, the costs not remembered and (`load`) every data set's checksum.
+
+    Raises:
+        DataError: when a data set cannot be read.
+    """
+    costs = remembered(cells)
+    missing = [net for net in _nets(cells) if net not in costs]
+    names = {cell.data for cell in cells} if load else {data for _, data in missing if data not in SHAPES}
+    job = {
+        "sources": [str(sources[name]) for name in sorted(names)],
+        "nets": [(str(sources[data]), values(arch)) for arch, data in missing],
+    }
+    answer = pool.call("bench.worker:survey", job, log, told)
+    costs |= {net: Cost(*cost) for net, cost in zip(missing, answer["costs"], strict=True)}
+    if missing:
+        _remember(costs)
+    return answer["toolkit"], costs, {name: answer["checksums"][str(sources[name])] for name in names}
+
+
+def costs_of(cells: Sequence[Cell], sources: dict[str, Source], told: Callable[[Any], None]) -> Costs:
+    """The costs of the cells' nets, from memory where possible; data is read only where nothing else tells its shape."""
+    costs = remembered(cells)
+    if all(net in costs for net in _nets(cells)):
+        return costs
+    with tempfile.TemporaryDirectory() as folder:
+        return survey(cells, sources, told, Path(folder) / "survey.log", load=False)[1]
+
+
+def _nets(cells: Iterable[Cell]) -> list[tuple[Arch, str]]:
+    return list(dict.fromkeys((cell.arch, cell.data) for cell in cells))
+
+
+def _key(arch: Arch, data: str) -> str:
+    return json.dumps([values(arch), data], sort_keys=True)
+
+
+def _remember(costs: Costs) -> None:
+    path = host.cache_directory() / COSTS
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        known = {}
+    known |= {_key(*net): [c.parameters, c.multiply_adds, c.activation_bytes] for net, c in costs.items()}
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(known))
+    except OSError as error:
+        _log.info("costs are not remembered: %s", error)  # they are counted again next time
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Seconds that a cell should take, and whether runs of the very net and recipe say so (else scaled by work)."""
+
+    seconds: float
+    measured: bool
+
+
+class Forecast:
+    """Expected times, from what hosts with this processor (or GPU) have recorded."""
+
+    def __init__(self, runs: pa.Table, hosts: dict[str, host.Host], gpu: host.Gpu | None) -> None:
+        cpu = host.cpu_model()
+        alike = [i for i, h in hosts.items() if (h.gpu == gpu.name if gpu else h.gpu is None and h.cpu == cpu)]
+        alike_ids = pa.array(alike, pa.string())
+        usable = pc.and_(pc.is_in(runs["host_id"], value_set=alike_ids), pc.equal(runs["outcome"], DONE))
+        self._seconds: dict[tuple[Arch, Recipe, str], list[float]] = defaultdict(list)
+        rates = []
+        for row in runs.filter(usable).to_pylist():
+            cell = Cell.from_flat({name: row[name] for name in Cell.columns()})
+            took = row["train_seconds"] + row["eval_seconds"]
+            self._seconds[cell.arch, cell.recipe, cell.data].append(took)
+            if took:
+                rates.append(row["multiply_adds"] * work(cell) / took)
+        self._rate = statistics.median(rates) if rates else None
+
+    def expect(self, cell: Cell, cost: Cost) -> Expected | None:
+        """The time for one cell, None where this host has measured nothing to go by."""
+        if taken := self._seconds.get((cell.arch, cell.recipe, cell.data)):
+            return Expected(statistics.fmean(taken), measured=True)
+        if self._rate is None:
+            return None
+        return Expected(cost.multiply_adds * work(cell) / self._rate, measured=False)
+
+
+def work(cell: Cell) -> int:
+    """Images trained on: what a cell's time grows with, for one net."""
+    return cell.recipe.iterations * cell.recipe.batch
+

@@ -1,0 +1,165 @@
+"""What machine this is: the fields that decide whether two timings may be compared, and the GPUs there are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU as NVML names it; what NVML does not tell is None."""
+
+    uuid: str
+    name: str
+    memory_bytes: int | None
+    power_limit_watts: float | None
+    driver: str | None
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """The torch that runs the cells, as the process that imported it tells."""
+
+    torch: str
+    cuda: str | None
+    cudnn: int | None
+    cuda_available: bool
+
+
+@dataclass(frozen=True)
+class Host:
+    """The stable facts that a measurement depends on. GPU fields are None for cells on a CPU."""
+
+    cpu: str
+    cores: int
+    memory_gib: int
+    system: str
+    gpu: str | None
+    gpu_memory_gib: int | None
+    gpu_power_limit_watts: float | None
+    driver: str | None
+    torch: str
+    cuda: str | None
+    cudnn: int | None
+
+    @cached_property
+    def id(self) -> str:
+        """12 hexadecimal digits: SHA-256 of every field."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def label(self) -> str:
+        """The device in words: `NVIDIA H100 80GB HBM3`, `AMD EPYC, 2 cores`."""
+        return self.gpu or f"{self.cpu}, {self.cores} core{'s' if self.cores > 1 else ''}"
+
+
+def describe(toolkit: Toolkit, gpu: Gpu | None) -> Host:
+    """This machine, as cells on `gpu` (None: on the CPU) see it."""
+    return Host(
+        cpu=cpu_model(),
+        cores=cores(),
+        memory_gib=_gib(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+        system=f"{platform.system()} {platform.machine()}",
+        gpu=gpu.name if gpu else None,
+        gpu_memory_gib=_gib(gpu.memory_bytes) if gpu and gpu.memory_bytes else None,
+        gpu_power_limit_watts=gpu.power_limit_watts if gpu else None,
+        driver=gpu.driver if gpu else None,
+        torch=toolkit.torch,
+        cuda=toolkit.cuda if gpu else None,
+        cudnn=toolkit.cudnn if gpu else None,
+    )
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cache_directory() -> Path:
+    """Where decoded data sets are kept: RESBENCH_CACHE, or `resbench` in the user's cache folder."""
+    if chosen := os.environ.get("RESBENCH_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resbench"
+
+
+def _gib(size: int) -> int:
+    return round(size / 2**30)
+
+
+def cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def gpus(nvml: Any = None, environment: dict[str, str] | None = None) -> list[Gpu]:
+    """The GPUs that CUDA programs started here would see, in order; none where there is no NVIDIA driver.
+
+    `nvml` stands in for the pynvml module in tests. CUDA_VISIBLE_DEVICES is honoured: numbers count in PCI bus order,
+    and as in CUDA the list ends at the first entry that names no device.
+
+    Raises:
+        DeviceError: when NVML is there but its list of devices cannot be read.
+    """
+    if nvml is None:
+        import pynvml as nvml
+    environment = os.environ if environment is None else environment
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return []
+    try:
+        found = [_gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(i)) for i in range(nvml.nvmlDeviceGetCount())]
+    except nvml.NVMLError as error:
+        raise DeviceError(f"NVML cannot list the GPUs: {error}") from None
+    finally:
+        nvml.nvmlShutdown()
+    if "CUDA_VISIBLE_DEVICES" not in environment:
+        return found
+    return _visible(found, environment["CUDA_VISIBLE_DEVICES"])
+
+
+def _visible(found: list[Gpu], listed: str) -> list[Gpu]:
+    chosen: list[Gpu] = []
+    for entry in (part.strip() for part in listed.split(",")):
+        if entry.isdecimal():
+            matches = found[int(entry) : int(entry) + 1]
+        else:
+            matches = [gpu for gpu in found if entry and gpu.uuid.startswith(entry)]
+        if len(matches) != 1 or matches[0] in chosen:
+            break
+        chosen += matches
+    return chosen
+
+
+def _gpu(nvml: Any, handle: Any) -> Gpu:
+    def ask(question: Callable[[], Any]) -> Any:
+        try:
+            answer = question()
+        except nvml.NVMLError:
+            return None
+        return answer.decode() if isinstance(answer, bytes) else answer
+
+    memory = ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    milliwatts = ask(lambda: nvml.nvmlDeviceGetPowerManagementLimit(handle))
+    return Gpu(
+        uuid=ask(lambda: nvml.nvmlDeviceGetUUID(handle)) or "",
+        name=ask(lambda: nvml.nvmlDeviceGetName(handle)) or "unnamed GPU",
+        memory_bytes=memory,
+        power_limit_watts=None if milliwatts is None else milliwatts / 1000,
+        driver=ask(nvml.nvmlSystemGetDriverVersion),
+    )

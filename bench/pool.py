@@ -1,0 +1,298 @@
+"""Child processes for tasks: one fresh process a task, forked from a template that has imported torch.
+
+The pool knows nothing of cells. A task names a function, `"module:function"`, which is called with a payload and a
+`Caller` in the child; what it sends and returns, how it failed or died, come back as events.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from bench.errors import DataError, ResbenchError
+
+PRELOADED = "bench.worker"
+LOG_LINES = 40  # of a failed task's output kept in its event
+GRACE_SECONDS = 10.0  # from asking a child to stop to killing it
+
+
+@dataclass(frozen=True)
+class Task:
+    """A call to make in a child: `entry(payload, caller)`, with `environment` set and output going to `log`."""
+
+    key: str
+    entry: str
+    payload: Any
+    log: Path
+    environment: tuple[tuple[str, str], ...] = ()
+    timeout: float | None = None  # seconds
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A child sent a message."""
+
+    key: str
+    message: Any
+
+
+@dataclass(frozen=True)
+class Returned:
+    """A task ended and returned a value."""
+
+    key: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Died:
+    """A task raised, or its process ended without returning.
+
+    `reason` is one line; `cause` is "refused" (it raised a ResbenchError: trying again is no use), "error",
+    "out-of-memory", "timed-out" or "stopped"; `log` the end of its output.
+    """
+
+    key: str
+    cause: str
+    reason: str
+    log: str
+
+
+Event = Sent | Returned | Died
+
+
+class Pool:
+    """Runs tasks side by side; the caller decides how many."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([PRELOADED])
+        self._children: dict[str, _Child] = {}
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def start(self, task: Task) -> None:
+        """Start a task now."""
+        self._children[task.key] = _Child(self._context, task)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """The events of the next moment; empty after `seconds` without any."""
+        for child in self._children.values():
+            child.enforce_deadline()
+        handles = [h for child in self._children.values() for h in child.handles]
+        ready = set(wait(handles, min([seconds, *(c.remaining for c in self._children.values())])))
+        events: list[Event] = []
+        for child in list(self._children.values()):
+            if ready.intersection(child.handles):
+                events += child.collect()
+            if child.over:
+                del self._children[child.task.key]
+        return events
+
+    def stop(self, grace: float = GRACE_SECONDS) -> list[Event]:
+        """Ask every child to stop, give it `grace` seconds to save its state, then kill it."""
+        for child in self._children.values():
+            child.ask_to_stop(grace)
+        events: list[Event] = []
+        while self._children:
+            events += self.wait(0.2)
+        return events
+
+
+def call(entry: str, payload: Any, log: Path, told: Callable[[Any], None]) -> Any:
+    """Run one task and wait for what it returns; `told` gets what it sends.
+
+    Raises:
+        DataError: with the reason, when it ended otherwise.
+    """
+    pool = Pool()
+    pool.start(Task("call", entry, payload, log))
+    try:
+        while True:
+            for event in pool.wait(1.0):
+                if isinstance(event, Returned):
+                    return event.value
+                if isinstance(event, Died):
+                    raise DataError(event.reason)
+                told(event.message)
+    finally:
+        pool.stop(grace=0)
+
+
+class _Child:
+    def __init__(self, context: Any, task: Task) -> None:
+        self.task = task
+        self.over = False
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        self._deadline = time.monotonic() + task.timeout if task.timeout else float("inf")
+        self._killed_for: str | None = None
+        self._answer: Returned | Died | None = None
+        self._kills = _out_of_memory_kills()
+        self._connection, far = context.Pipe()
+        self._process = context.Process(target=_main, args=(far, task), name=task.key, daemon=True)
+        with _environment(_ONE_THREAD):
+            self._process.start()
+        far.close()
+
+    @property
+    def handles(self) -> list[Any]:
+        return [self._process.sentinel] if self._connection.closed else [self._connection, self._process.sentinel]
+
+    @property
+    def remaining(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def enforce_deadline(self) -> None:
+        if self.remaining == 0.0 and self._process.is_alive():
+            self._killed_for = self._killed_for or "timed-out"
+            self._process.kill()
+
+    def ask_to_stop(self, grace: float) -> None:
+        self._killed_for = "stopped"
+        self._deadline = min(self._deadline, time.monotonic() + grace)
+        self._process.terminate()
+
+    def collect(self) -> list[Event]:
+        events: list[Event] = []
+        dead = not self._process.is_alive()  # asked before the pipe is emptied: what a dead child sent is all there
+        try:
+            while not self._connection.closed and self._connection.poll():
+                kind, body = self._connection.recv()
+                if kind == "sent":
+                    events.append(Sent(self.task.key, body))
+                elif kind == "returned":
+                    self._answer = Returned(self.task.key, body)
+                else:
+                    self._answer = Died(self.task.key, *body, log=self._log_end())
+        except (EOFError, OSError):
+            self._connection.close()
+        if dead and not self.over:
+            self._process.join()
+            self._connection.close()
+            self.over = True
+            events.append(self._answer or self._died())
+        return events
+
+    def _died(self) -> Died:
+        code = self._process.exitcode
+        how = f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exited with status {code}"
+        if self._killed_for == "timed-out":
+            cause, how = "timed-out", f"no end after {self.task.timeout:g} s"
+        elif self._killed_for:
+            cause = self._killed_for
+        elif code == -signal.SIGKILL and _out_of_memory_kills() > self._kills:
+            cause, how = "out-of-memory", "killed by the kernel's out-of-memory killer"
+        else:
+            cause = "error"
+        return Died(self.task.key, cause, f"the process was ended: {how}" if cause == "stopped" else how, self._log_end())
+
+    def _log_end(self) -> str:
+        try:
+            lines = self.task.log.read_text(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return "\n".join(lines[-LOG_LINES:])
+
+
+# The template is forked, and a fork copies one thread only: no library may start others in it.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _out_of_memory_kills() -> int:
+    """How many processes the kernel has killed for lack of memory since it started; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+class _Caller:
+    def __init__(self, connection: Connection, stop: threading.Event) -> None:
+        self._connection, self._stop = connection, stop
+
+    def send(self, message: Any) -> None:
+        self._connection.send(("sent", message))
+
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
+
+def _main(connection: Connection, task: Task) -> None:
+    """The child: call the task's function and answer with what it returned or raised."""
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    _redirect_output(task.log)
+    os.environ.update(task.environment)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    try:
+        module, _, function = task.entry.partition(":")
+        value = getattr(importlib.import_module(module), function)(task.payload, _Caller(connection, stop))
+        answer = ("returned", value)
+    except ResbenchError as error:
+        answer = ("died", ("refused", str(error)))
+    except Exception as error:
+        traceback.print_exc()
+        cause = "out-of-memory" if _is_out_of_memory(error) else "error"
+        answer = ("died", (cause, _one_line(error)))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    connection.send(answer)
+    connection.close()
+
+
+def _redirect_output(log: Path) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    faulthandler.enable()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", force=True)
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    words = ("not enough memory", "can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or any(word in text.lower() for word in words)
+
+
+def _one_line(error: BaseException) -> str:
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

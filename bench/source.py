@@ -1,0 +1,55 @@
+"""Where images come from, by name: the grammar of a study's `data` and what identifies a data set."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from bench.errors import FieldError
+
+BUILT_IN = ("digits", "cifar10", "cifar100")
+FROM_DIRECTORY = ("parquet", "folder")
+SHAPES = {"digits": (1, 8, 10), "cifar10": (3, 32, 10), "cifar100": (3, 32, 100)}  # channels, pixels a side, classes
+ALLOWED = "digits, cifar10, cifar100, parquet:DIR or folder:DIR"
+_NAME = re.compile(r"[\w.+-][\w.+ -]{0,99}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set and where it lies.
+
+    Its `identity`, `parquet:NAME` for `parquet:some/where/NAME`, is what a cell is hashed with: results do not depend
+    on where a machine keeps its files. That two folders of one name hold the same images is checked by checksum.
+    """
+
+    kind: str
+    directory: str = ""
+
+    @classmethod
+    def parse(cls, text: object) -> Source:
+        """Read `digits`, `cifar10`, `cifar100`, `parquet:DIR` or `folder:DIR`.
+
+        Raises:
+            FieldError: for anything else.
+        """
+        kind, colon, directory = text.partition(":") if isinstance(text, str) else ("", "", "")
+        source = cls(kind, directory)
+        if kind in BUILT_IN and not colon:
+            return source
+        if kind in FROM_DIRECTORY and directory and "\0" not in directory and _NAME.fullmatch(source.label):
+            return source
+        raise FieldError("data", text, ALLOWED)
+
+    @property
+    def label(self) -> str:
+        """The data set's name as figures show it: the last part of its folder, or the built-in name."""
+        return os.path.basename(os.path.abspath(self.directory)) if self.directory else self.kind
+
+    @property
+    def identity(self) -> str:
+        """What a cell's id is made from; free of the machine's paths."""
+        return f"{self.kind}:{self.label}" if self.kind in FROM_DIRECTORY else self.kind
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.directory}" if self.kind in FROM_DIRECTORY else self.kind

@@ -1,0 +1,227 @@
+"""Results on disk: parquet tables with versioned schemas, written atomically, read as plain parquet.
+
+    runs/<cell id>.parquet            one row: the cell has ended. This file is the commit marker.
+    curves/<cell id>-<run id>.parquet its evaluations; counts only while a row of `runs` names it.
+    hosts/<host id>.parquet           one row: a machine that rows refer to.
+    checkpoints/, logs/               of cells under way; no table, safe to delete between runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import types
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from bench.cell import FIELDS, Cell
+from bench.errors import StoreError
+from bench.evaluation import Evaluation
+from bench.host import Host
+from bench.run import Run, row
+
+VERSION = 1  # of every schema; a file of a newer one is refused, a column an older one lacks reads as null
+
+_ARROW = {
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    bool: pa.bool_(),
+    tuple: pa.list_(pa.int64()),
+    datetime: pa.timestamp("us", tz="UTC"),
+}
+
+
+def _columns(record: type) -> list[pa.Field]:
+    def column(name: str, hint: Any) -> pa.Field:
+        optional = isinstance(hint, types.UnionType)
+        plain = next(t for t in typing.get_args(hint) if t is not type(None)) if optional else hint
+        return pa.field(name, _ARROW[plain])
+
+    hints = typing.get_type_hints(record)
+    return [column(f.name, hints[f.name]) for f in dataclasses.fields(record)]
+
+
+_VERSION_COLUMN = pa.field("schema_version", pa.int64())
+_CELL_COLUMNS = [pa.field(name, _ARROW[kind.type]) for name, kind in FIELDS.items()]
+RUNS = pa.schema([_VERSION_COLUMN, *_columns(Run)[:2], *_CELL_COLUMNS, *_columns(Run)[2:]])
+CURVES = pa.schema(
+    [_VERSION_COLUMN, pa.field("cell_id", pa.string()), pa.field("run_id", pa.string()), *_columns(Evaluation)]
+)
+HOSTS = pa.schema([_VERSION_COLUMN, pa.field("host_id", pa.string()), *_columns(Host)])
+
+
+class Store:
+    """A results folder. Nothing is created before the first write."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def commit(self, cell: Cell, run: Run, curve: Sequence[Evaluation]) -> None:
+        """Record how a cell ended: its curve first, then its row, which makes both count.
+
+        The row of an earlier attempt at the cell is replaced, and that attempt's curve removed.
+
+        Raises:
+            StoreError: when a file cannot be written; what was recorded before stays.
+        """
+        keys = {"cell_id": run.cell_id, "run_id": run.run_id}
+        if curve:
+            part = self.root / "curves" / f"{run.cell_id}-{run.run_id}.parquet"
+            self._write(part, [keys | dataclasses.asdict(point) for point in curve], CURVES)
+        self._write(self.root / "runs" / f"{run.cell_id}.parquet", [row(cell, run)], RUNS)
+        for stale in self.root.glob(f"curves/{run.cell_id}-*.parquet"):
+            if stale.stem != f"{run.cell_id}-{run.run_id}":
+                stale.unlink(missing_ok=True)
+
+    def add_host(self, host: Host) -> None:
+        """Record a machine that runs will refer to; once is enough."""
+        path = self.root / "hosts" / f"{host.id}.parquet"
+        if not path.exists():
+            self._write(path, [{"host_id": host.id} | dataclasses.asdict(host)], HOSTS)
+
+    def runs(self, ids: Iterable[str] | None = None) -> pa.Table:
+        """The rows of `runs`, of the cells in `ids` alone where given.
+
+        Raises:
+            StoreError: naming the file that is damaged or written by a newer resbench.
+        """
+        return self._read("runs", RUNS, ids)
+
+    def curves(self, runs: pa.Table) -> pa.Table:
+        """The evaluations that belong to these rows of `runs`, in order of iteration within each run."""
+        pairs = zip(runs["cell_id"].to_pylist(), runs["run_id"].to_pylist(), strict=True)
+        table = self._read("curves", CURVES, (f"{cell_id}-{run_id}" for cell_id, run_id in pairs))
+        return table.sort_by([("cell_id", "ascending"), ("iteration", "ascending")])
+
+    def hosts(self) -> dict[str, Host]:
+        """The machines that rows refer to, by the id that rows name."""
+        names = [f.name for f in dataclasses.fields(Host)]
+        rows = self._read("hosts", HOSTS).to_pylist()
+        return {row["host_id"]: Host(**{name: row[name] for name in names}) for row in rows}
+
+    def data_checksums(self) -> dict[str, set[str]]:
+        """The checksums recorded for each data set's name."""
+        found: dict[str, set[str]] = {}
+        for row in self._read("runs", RUNS, columns=["data", "data_sha256"]).to_pylist():
+            found.setdefault(row["data"], set()).add(row["data_sha256"])
+        return found
+
+    def checkpoint(self, cell_id: str) -> Path:
+        """Where a cell under way keeps its state."""
+        return self.root / "checkpoints" / f"{cell_id}.pt"
+
+    def log(self, cell_id: str) -> Path:
+        """Where a cell's output goes."""
+        return self.root / "logs" / f"{cell_id}.log"
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the folder for one orchestrator, and clear what a killed one left half-written.
+
+        Raises:
+            StoreError: when another orchestrator holds it, or the folder cannot be written.
+        """
+        from filelock import FileLock, Timeout
+
+        with _storing(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.root / ".lock")
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                raise StoreError(f"{self.root}: another resbench is writing here; wait for it or use --results") from None
+        try:
+            self._clear_leftovers()
+            yield
+        finally:
+            lock.release()
+
+    def _clear_leftovers(self) -> None:
+        for temporary in self.root.glob("*/.*.tmp"):
+            temporary.unlink(missing_ok=True)
+        named = self._read("runs", RUNS, columns=["cell_id", "run_id"])
+        kept = {f"{row['cell_id']}-{row['run_id']}" for row in named.to_pylist()}
+        for part in self.root.glob("curves/*.parquet"):
+            if part.stem not in kept:
+                part.unlink(missing_ok=True)
+
+    def _write(self, path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+        table = pa.Table.from_pylist([{"schema_version": VERSION} | row for row in rows], schema=schema)
+        with _storing(path), replacing(path) as temporary:
+            pq.write_table(table, temporary)
+
+    def _read(
+        self, name: str, schema: pa.Schema, stems: Iterable[str] | None = None, columns: list[str] | None = None
+    ) -> pa.Table:
+        folder = self.root / name
+        with _storing(folder):
+            present = {e.name for e in os.scandir(folder) if _is_part(e.name)} if folder.is_dir() else set()
+        wanted = present if stems is None else present & {f"{stem}.parquet" for stem in stems}
+        paths = [str(folder / part) for part in sorted(wanted)]
+        try:
+            table = ds.dataset(paths, schema=schema, format="parquet").to_table(
+                columns=None if columns is None else ["schema_version", *columns]
+            )
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(_blame(paths, schema, error)) from None
+        newest = max((v for v in table["schema_version"].unique().to_pylist() if v is not None), default=VERSION)
+        if newest > VERSION:
+            raise StoreError(
+                f"{folder}: holds tables of schema version {newest}, and this resbench reads up to {VERSION}; "
+                "upgrade resbench to read them"
+            )
+        return table
+
+
+def _is_part(name: str) -> bool:
+    return name.endswith(".parquet") and not name.startswith((".", "_"))
+
+
+def _blame(paths: list[str], schema: pa.Schema, error: Exception) -> str:
+    """Which file cannot be read; a dataset's own message often names none."""
+    for path in paths:
+        try:
+            ds.dataset([path], schema=schema, format="parquet").to_table()
+        except (OSError, pa.ArrowException) as own:
+            reason = str(own).splitlines()[0]
+            return f"{path}: damaged ({reason}); move it away and run again: its cell alone is repeated"
+    return f"results cannot be read: {error}"
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` to write; at the end it is synced and takes the place of `path` at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: {error.strerror if isinstance(error, OSError) and error.strerror else error}") from None

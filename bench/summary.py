@@ -1,0 +1,116 @@
+"""From tables to estimates over seeds: one entry for each net, recipe, data set and host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bench import run
+from bench.cell import Cell
+from bench.errors import InputError
+from bench.host import Host
+from bench.matrix import Selector, matches, variants
+from bench.stats import Estimate, estimate
+from bench.store import Store
+
+ERRORS = ("train_error", "validation_error", "test_error")
+
+
+@dataclass(frozen=True)
+class Net:
+    """One net trained one way on one host, over its seeds. `variant` tells apart entries of one net, where any are."""
+
+    cells: tuple[Cell, ...]
+    label: str
+    variant: str
+    rows: pd.DataFrame  # of `runs`, those recorded
+
+    @property
+    def depth(self) -> int:
+        """Its weighted layers."""
+        return self.cells[0].arch.depth
+
+    @property
+    def shortcut(self) -> str:
+        """none, A, B or C."""
+        return self.cells[0].arch.shortcut
+
+    @property
+    def done(self) -> pd.DataFrame:
+        """The rows that count in an estimate."""
+        return self.rows[self.rows["outcome"] == run.DONE]
+
+    def count(self, *outcomes: str) -> int:
+        """How many seeds ended in one of these ways."""
+        return int(self.rows["outcome"].isin(outcomes).sum())
+
+    @property
+    def missing(self) -> int:
+        """How many seeds have no row."""
+        return len(self.cells) - len(self.rows)
+
+    def estimate(self, column: str) -> Estimate | None:
+        """Mean and 95 % interval over the seeds that are done, of a column of `runs`; None without values."""
+        return estimate([float(value) for value in self.done[column].dropna()])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a results folder holds of a study, on one host."""
+
+    host: Host
+    nets: tuple[Net, ...]
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+
+    def select(self, selector: Selector) -> list[Net]:
+        """The nets whose cells match (a selector may name a seed: it then selects by the other fields)."""
+        chosen = {name: values for name, values in selector.items() if name != "seed"}
+        return [net for net in self.nets if matches(net.cells[0].flat(), chosen)]
+
+    @property
+    def held_out(self) -> str:
+        """The error that figures show beside the training error: on the validation part, or on the test set."""
+        return "validation_error" if self.curves["validation_error"].notna().any() else "test_error"
+
+
+def summaries(cells: Sequence[Cell], store: Store) -> list[Summary]:
+    """A summary for each host that ran any of the cells, the one with most runs first; hosts are never mixed.
+
+    Raises:
+        InputError: where nothing of the study is recorded, or runs of one data set's name saw different images.
+        StoreError: where the tables cannot be read.
+    """
+    table = store.runs(cell.id for cell in cells)
+    if not len(table):
+        raise InputError(f"{store.root}: no run of this study is recorded there; `resbench run` records them")
+    runs, curves, hosts = table.to_pandas(), store.curves(table).to_pandas(), store.hosts()
+    for data, checksums in runs.groupby("data")["data_sha256"].unique().items():
+        if len(checksums) > 1:
+            short = " and ".join(str(checksum)[:12] for checksum in checksums)
+            raise InputError(f"{store.root}: runs named {data} saw different images (checksums {short})")
+    found = []
+    for host_id in runs["host_id"].value_counts().index:
+        own = runs[runs["host_id"] == host_id]
+        points = curves[curves["run_id"].isin(own["run_id"])]
+        found.append(Summary(hosts[host_id], _nets(cells, own), own, points))
+    return found
+
+
+def _nets(cells: Sequence[Cell], runs: pd.DataFrame) -> tuple[Net, ...]:
+    names = variants(cells)
+    groups: dict[tuple, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.arch, cell.recipe, cell.data), []).append(cell)
+    by_cell = runs.set_index("cell_id", drop=False)
+    return tuple(
+        Net(
+            cells=tuple(group),
+            label=group[0].arch.label,
+            variant=names[group[0]],
+            rows=by_cell.loc[[cell.id for cell in group if cell.id in by_cell.index]],
+        )
+        for group in groups.values()
+    )

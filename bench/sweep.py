@@ -1,0 +1,311 @@
+"""Running a study: what is pending, on which devices, until every cell has a row."""
+
+from __future__ import annotations
+
+import signal
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from bench import forecast, host, run
+from bench.cell import Cell
+from bench.errors import DataError, DeviceError
+from bench.evaluation import Evaluation
+from bench.forecast import Cost, Costs
+from bench.pool import Died, Event, Pool, Returned, Sent, Task
+from bench.run import Run
+from bench.source import Source
+from bench.store import Store
+
+RUN_CELL = "bench.worker:run_cell"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a sweep runs, none of which changes a result.
+
+    `workers` side by side: None for one a core, or one a GPU. `retries` after a failed attempt. `timeout` in seconds an
+    attempt, None for none. `device` is auto, cpu or cuda.
+    """
+
+    workers: int | None = None
+    retries: int = 1
+    timeout: float | None = None
+    device: str = "auto"
+    checkpoint_seconds: float = 10.0
+    entry: str = RUN_CELL
+
+
+class Watcher(Protocol):
+    """Who is told how a sweep goes."""
+
+    def note(self, text: str) -> None:
+        """Something to say in a line."""
+
+    def begin(self, cells: Sequence[Cell], recorded: dict[str, str], costs: Costs, device: str) -> None:
+        """The sweep starts; `recorded` has the outcomes of cells that need no run."""
+
+    def started(self, cell: Cell) -> None:
+        """An attempt at a cell starts."""
+
+    def evaluated(self, cell: Cell, evaluation: Evaluation) -> None:
+        """A cell reached an evaluation."""
+
+    def ended(self, cell: Cell, result: Run) -> None:
+        """A cell's row is recorded."""
+
+    def tick(self) -> None:
+        """Time passes."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place where one cell at a time runs: a share of a device."""
+
+    device: str  # as torch names it in the child
+    environment: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def shares(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """What cells in slots of one device have in common."""
+        return self.device, self.environment
+
+
+@dataclass
+class _Attempt:
+    """A cell under way."""
+
+    cell: Cell
+    slot: Slot
+    number: int
+    started: datetime
+    clock: float
+    shared: float = 0.0  # integral over time of the number of cells on the device
+    curve: dict[int, Evaluation] = field(default_factory=dict)
+
+
+class Interrupted(Exception):
+    """A signal asked for an end; what ended before it is recorded, the rest resumes."""
+
+
+def pending(cells: Sequence[Cell], store: Store) -> tuple[list[Cell], dict[str, str], dict[str, int]]:
+    """The cells to run; the outcome of each that needs no run; the attempts already made at those that failed."""
+    rows = store.runs(cell.id for cell in cells).select(["cell_id", "outcome", "attempts"]).to_pylist()
+    recorded = {row["cell_id"]: row["outcome"] for row in rows if row["outcome"] in run.FINAL}
+    attempts = {row["cell_id"]: row["attempts"] for row in rows}
+    return [cell for cell in cells if cell.id not in recorded], recorded, attempts
+
+
+def choose_gpus(device: str, toolkit: host.Toolkit | None = None) -> list[host.Gpu]:
+    """The GPUs that cells run on; none means the CPU.
+
+    Raises:
+        DeviceError: when `cuda` is asked for and not there.
+    """
+    found = host.gpus() if device != "cpu" else []
+    usable = found if toolkit is None or toolkit.cuda_available else []
+    if device == "cuda" and not usable:
+        why = f"torch {toolkit.torch} does not use the GPU" if found and toolkit else "NVML finds no visible GPU"
+        raise DeviceError(f"--device cuda: {why}")
+    return usable
+
+
+def slots(gpus: Sequence[host.Gpu], workers: int | None) -> list[Slot]:
+    """The places to run: `workers` of them, dealt round the GPUs, pinned by UUID; or on the CPU, one a core."""
+    if not gpus:
+        return [Slot("cpu")] * (workers or host.cores())
+    pinned = [Slot("cuda:0", (("CUDA_VISIBLE_DEVICES", gpu.uuid),)) for gpu in gpus]
+    return [pinned[i % len(pinned)] for i in range(workers or len(pinned))]
+
+
+def sweep(
+    cells: Sequence[Cell], sources: dict[str, Source], store: Store, options: Options, watcher: Watcher
+) -> dict[str, int]:
+    """Run every pending cell, record each as it ends, and count the outcomes of all cells.
+
+    Raises:
+        Interrupted: on SIGINT or SIGTERM, within seconds; a rerun continues from checkpoints.
+        DataError, DeviceError, StoreError: when the sweep cannot start or its results cannot be written.
+    """
+    with store.writing(), _signals_interrupt():
+        waiting, recorded, attempts = pending(cells, store)
+        outcomes = list(recorded.values())
+        if waiting:
+            outcomes += _Sweep(waiting, recorded, attempts, sources, store, options, watcher).run(cells)
+        return {outcome: outcomes.count(outcome) for outcome in run.OUTCOMES if outcome in outcomes}
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    def interrupt(number: int, _: object) -> None:
+        for signal_number in before:
+            signal.signal(signal_number, signal.SIG_IGN)  # once is enough: the stop must not be interrupted
+        raise Interrupted(f"interrupted by {signal.Signals(number).name}")
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Sweep:
+    def __init__(
+        self,
+        waiting: list[Cell],
+        recorded: dict[str, str],
+        attempts: dict[str, int],
+        sources: dict[str, Source],
+        store: Store,
+        options: Options,
+        watcher: Watcher,
+    ) -> None:
+        self._recorded, self._attempts = recorded, attempts
+        self._sources, self._store, self._options, self._watcher = sources, store, options, watcher
+        toolkit, self._costs, self._checksums = forecast.survey(
+            waiting, sources, watcher.note, store.log("survey"), load=True
+        )
+        self._check_data()
+        gpus = choose_gpus(options.device, toolkit)
+        self._check_device(waiting, gpus)
+        self._host = host.describe(toolkit, gpus[0] if gpus else None)
+        self._slots = slots(gpus, options.workers)[: len(waiting)]
+        self._free = list(self._slots)
+        longest_first = sorted(waiting, key=lambda c: -self._cost(c).multiply_adds * forecast.work(c))
+        self._queue = deque((cell, 1) for cell in longest_first)  # the last minute is not one core's
+        self._under_way: dict[str, _Attempt] = {}
+        self._pool = Pool()
+        self._ticked = time.monotonic()
+
+    def run(self, cells: Sequence[Cell]) -> list[str]:
+        self._store.add_host(self._host)
+        self._watcher.begin(cells, self._recorded, self._costs, f"{self._host.label}, {len(self._slots)} at a time")
+        outcomes: list[str] = []
+        try:
+            while self._queue or self._under_way:
+                while self._queue and self._free:
+                    self._start(*self._queue.popleft())
+                for event in self._next_events():
+                    outcomes += self._handle(event)
+                self._watcher.tick()
+        finally:
+            for event in self._pool.stop():
+                if isinstance(event, Returned):
+                    outcomes += self._handle(event)
+        return outcomes
+
+    def _check_data(self) -> None:
+        recorded = self._store.data_checksums()
+        for name, checksum in self._checksums.items():
+            for other in recorded.get(name, set()) - {checksum}:
+                raise DataError(
+                    f"{self._sources[name]} has checksum {checksum[:12]}, but {self._store.root} holds runs on other "
+                    f"images named {name} (checksum {other[:12]}); rename the folder or use another --results"
+                )
+
+    @staticmethod
+    def _check_device(waiting: list[Cell], gpus: list[host.Gpu]) -> None:
+        if not gpus and any(cell.recipe.precision == "tf32" for cell in waiting):
+            raise DeviceError('precision = "tf32" needs a GPU, and these cells would run on the CPU')
+        if len({(gpu.name, gpu.memory_bytes, gpu.power_limit_watts) for gpu in gpus}) > 1:
+            names = ", ".join(gpu.name for gpu in gpus)
+            raise DeviceError(f"unlike GPUs are not mixed in one run ({names}); choose with CUDA_VISIBLE_DEVICES")
+
+    def _cost(self, cell: Cell) -> Cost:
+        return self._costs[cell.arch, cell.data]
+
+    def _start(self, cell: Cell, number: int) -> None:
+        slot = self._free.pop(0)
+        job = {
+            "cell": cell.flat(),
+            "source": str(self._sources[cell.data]),
+            "device": slot.device,
+            "threads": 1,
+            "checkpoint": str(self._store.checkpoint(cell.id)),
+            "checkpoint_seconds": self._options.checkpoint_seconds,
+            "data_sha256": self._checksums[cell.data],
+        }
+        log, limit = self._store.log(cell.id), self._options.timeout
+        self._pool.start(Task(cell.id, self._options.entry, job, log, slot.environment, limit))
+        self._account_time()
+        self._under_way[cell.id] = _Attempt(cell, slot, number, datetime.now(UTC), time.monotonic())
+        self._watcher.started(cell)
+
+    def _next_events(self) -> list[Event]:
+        events = self._pool.wait(0.25)
+        self._account_time()
+        return events
+
+    def _account_time(self) -> None:
+        now = time.monotonic()
+        beside = [attempt.slot.shares for attempt in self._under_way.values()]
+        for attempt in self._under_way.values():
+            attempt.shared += beside.count(attempt.slot.shares) * (now - self._ticked)
+        self._ticked = now
+
+    def _handle(self, event: Event) -> list[str]:
+        """Take one event in; the outcome, if a cell got its row by it."""
+        attempt = self._under_way[event.key]
+        if isinstance(event, Sent):
+            point = Evaluation(**event.message)
+            attempt.curve[point.iteration] = point
+            self._watcher.evaluated(attempt.cell, point)
+            return []
+        del self._under_way[event.key]
+        self._free.append(attempt.slot)
+        if isinstance(event, Returned):
+            if event.value["curve"] is None:
+                return []  # asked to stop, it saved its state
+            curve = [Evaluation(**point) for point in event.value["curve"]]
+            outcome = run.DIVERGED if curve and curve[-1].diverged else run.DONE
+            return [self._record(attempt, curve, outcome)]
+        if event.cause not in ("refused", "stopped") and attempt.number <= self._options.retries:
+            self._watcher.note(f"{attempt.cell.label}: {event.reason}; trying again")
+            self._queue.appendleft((attempt.cell, attempt.number + 1))
+            return []
+        if event.cause == "stopped":
+            return []
+        outcome = event.cause if event.cause in run.OUTCOMES else run.FAILED
+        curve = [attempt.curve[iteration] for iteration in sorted(attempt.curve)]
+        return [self._record(attempt, curve, outcome, event)]
+
+    def _record(self, attempt: _Attempt, curve: Sequence[Evaluation], outcome: str, death: Died | None = None) -> str:
+        cell, wall = attempt.cell, time.monotonic() - attempt.clock
+        result = Run(
+            cell_id=cell.id,
+            run_id=uuid.uuid4().hex[:12],
+            outcome=outcome,
+            attempts=self._attempts.get(cell.id, 0) + attempt.number,
+            error=death.reason if death else None,
+            log=death.log if death else None,
+            **run.results(cell, curve),
+            **asdict(self._cost(cell)),
+            wall_seconds=wall,
+            device=attempt.slot.device.partition(":")[0],
+            threads=1,
+            workers=len(self._slots),
+            sharing=max(1.0, attempt.shared / wall),
+            data_sha256=self._checksums[cell.data],
+            host_id=self._host.id,
+            started=attempt.started,
+            finished=datetime.now(UTC),
+            **asdict(run.provenance()),
+        )
+        self._store.commit(cell, result, curve)
+        if not death:  # otherwise the checkpoint lets a rerun go on from where it died
+            self._store.checkpoint(cell.id).unlink(missing_ok=True)
+            self._store.log(cell.id).unlink(missing_ok=True)
+        self._watcher.ended(cell, result)
+        return outcome
+
+
+def failures(outcomes: dict[str, int]) -> int:
+    """How many cells ended without a result."""
+    return sum(count for outcome, count in outcomes.items() if outcome not in run.FINAL)
+

@@ -1,0 +1,128 @@
+"""What a child process runs: one cell from start or checkpoint to its end, or a survey of what cells will need."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from bench import dataset
+from bench.cell import Arch, Cell
+from bench.cost import cost_of
+from bench.dataset import Dataset
+from bench.errors import DataError
+from bench.evaluation import Evaluation
+from bench.host import Toolkit
+from bench.source import SHAPES, Source
+from bench.store import replacing
+from bench.train import Training
+
+CHUNK_SECONDS = 0.25  # of steps between two looks at the clock: how soon a cell notices that it should stop
+_log = logging.getLogger(__name__)
+
+# The first optimiser of a process imports torch's compiler, for seconds: done here, in the template, it is done once.
+torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1).zero_grad()
+
+
+class Caller(Protocol):
+    """The parent process, as a child sees it."""
+
+    def send(self, message: Any) -> None:
+        """Tell the parent something."""
+
+    def stopping(self) -> bool:
+        """Whether the parent asked for an end."""
+
+
+def run_cell(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    """Train one cell, sending each evaluation, and return `{"curve": ..., "data_sha256": ...}`.
+
+    `job`: `cell` (flat fields), `source` (with its place), `device` (a torch device), `threads`, `checkpoint` (a path),
+    `checkpoint_seconds` (between two checkpoints), `data_sha256` (what earlier runs saw, or None). An existing
+    checkpoint is resumed. Asked to stop, it writes a checkpoint and returns `{"curve": None}`.
+
+    Raises:
+        DataError: when the data is not what earlier runs recorded under its name.
+    """
+    torch.set_num_threads(job["threads"])
+    torch.set_flush_denormal(True)  # plain nets' vanishing activations are denormal: 10 times slower, and noise
+    cell, checkpoint = Cell.from_flat(job["cell"]), Path(job["checkpoint"])
+    images = dataset.load(Source.parse(job["source"]))
+    if job["data_sha256"] not in (None, images.sha256):
+        raise DataError(
+            f"{job['source']} has checksum {images.sha256[:12]}, but recorded runs name other images {cell.data} "
+            f"(checksum {job['data_sha256'][:12]}); rename the folder or use another --results"
+        )
+    training, curve = _start(cell, images, job["device"], checkpoint)
+    for point in curve:
+        caller.send(asdict(point))
+    written = time.monotonic()
+    steps = 1
+    while not training.ended:
+        started = time.monotonic()
+        training.advance(min(training.next_evaluation, training.iteration + steps))
+        took = time.monotonic() - started
+        steps = max(1, min(2 * steps, int(steps * CHUNK_SECONDS / max(took, 1e-6))))
+        if training.iteration == training.next_evaluation:
+            curve.append(training.evaluate())
+            caller.send(asdict(curve[-1]))
+        stopping = caller.stopping()
+        if stopping or training.ended or time.monotonic() - written > job["checkpoint_seconds"]:
+            _save(training, curve, checkpoint, cell)
+            written = time.monotonic()
+        if stopping and not training.ended:
+            return {"curve": None}
+    return {"curve": [asdict(point) for point in curve], "data_sha256": images.sha256}
+
+
+def _save(training: Training, curve: list[Evaluation], path: Path, cell: Cell) -> None:
+    state = training.state() | {"cell_id": cell.id, "curve": [asdict(point) for point in curve]}
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def _start(cell: Cell, images: Dataset, device: str, path: Path) -> tuple[Training, list[Evaluation]]:
+    """Where an earlier attempt's checkpoint left off, or the beginning; a checkpoint that cannot be used is set aside."""
+    training = Training(cell, images, device)
+    if not path.exists():
+        return training, []
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        if state["cell_id"] != cell.id:
+            raise ValueError(f"it is of cell {state['cell_id']}")
+        training.restore(state)
+        return training, [Evaluation(**point) for point in state["curve"]]
+    except Exception as error:  # whatever is wrong with a file, the cell can start again
+        damaged = path.with_suffix(".damaged")
+        path.replace(damaged)
+        _log.warning("checkpoint set aside as %s, the cell starts again: %s", damaged, error)
+        return Training(cell, images, device), []
+
+
+def survey(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    """What planning needs and only torch can tell; decodes data sets into the cache on the way.
+
+    `job`: `sources` (texts of those to load) and `nets` (for each: a source's text and the fields of an Arch). Returns
+    `toolkit`, `checksums` by source and `costs` in the order of the nets.
+    """
+    loaded = {}
+    for text in job["sources"]:
+        caller.send(f"preparing {text}")
+        loaded[text] = dataset.load(Source.parse(text))
+    costs = []
+    for text, arch in job["nets"]:
+        channels, size, classes = SHAPES.get(text) or loaded[text].shape
+        cost = cost_of(Arch(**arch), channels=channels, size=size, classes=classes)
+        costs.append((cost.parameters, cost.multiply_adds, cost.activation_bytes))
+    toolkit = Toolkit(
+        torch=torch.__version__,
+        cuda=torch.version.cuda,
+        cudnn=torch.backends.cudnn.version(),
+        cuda_available=torch.cuda.is_available(),
+    )
+    checksums = {text: images.sha256 for text, images in loaded.items()}
+    return {"toolkit": toolkit, "checksums": checksums, "costs": costs}

@@ -1,0 +1,117 @@
+"""What the tests' child processes run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+
+def echo(payload: Any, caller: Any) -> Any:
+    """Send the payload back, and return it."""
+    caller.send(payload)
+    return payload
+
+
+def process(payload: Any, caller: Any) -> Any:  # noqa: ARG001
+    """Who runs this, with which threads, environment and modules."""
+    return {
+        "pid": os.getpid(),
+        "threads": threading.active_count(),
+        "torch": "torch" in sys.modules,
+        "environment": os.environ.get("RESBENCH_TEST"),
+    }
+
+
+def fail(payload: Any, caller: Any) -> Any:  # noqa: ARG001
+    """Raise."""
+    print("about to fail")
+    raise payload
+
+
+def die(payload: int, caller: Any) -> None:
+    """Be killed by a signal."""
+    caller.send("last words")
+    os.kill(os.getpid(), payload)
+
+
+def leave(payload: int, caller: Any) -> None:  # noqa: ARG001
+    """Exit without a word."""
+    os._exit(payload)
+
+
+def hang(payload: Any, caller: Any) -> None:  # noqa: ARG001
+    """Never end, whatever is asked."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    caller.send("hanging")
+    while True:
+        time.sleep(60)
+
+
+def wait(payload: Any, caller: Any) -> str:  # noqa: ARG001
+    """End when asked to stop."""
+    caller.send("waiting")
+    while not caller.stopping():
+        time.sleep(0.01)
+    return "stopped in order"
+
+
+def allocate(payload: int, caller: Any) -> int:  # noqa: ARG001
+    """Ask for more memory than this process may have."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (payload, payload))
+    return len(bytearray(2 * payload))
+
+
+def allocate_tensor(payload: int, caller: Any) -> int:  # noqa: ARG001
+    """The same through torch."""
+    import resource
+
+    import torch
+
+    resource.setrlimit(resource.RLIMIT_AS, (payload, payload))
+    return torch.empty(2 * payload, dtype=torch.uint8).numel()
+
+
+def train_and_die_once(job: dict[str, Any], caller: Any) -> Any:
+    """Train a cell for real, but the first time be killed after its second evaluation."""
+    from pathlib import Path
+
+    from bench import worker
+
+    marker = Path(job["checkpoint"]).with_suffix(".died")
+
+    class Killing:
+        sent = 0
+
+        def send(self, message: Any) -> None:
+            caller.send(message)
+            self.sent += 1
+            if self.sent == 2 and not marker.exists():
+                marker.write_text("")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def stopping(self) -> bool:
+            return caller.stopping()
+
+    return worker.run_cell(job | {"checkpoint_seconds": 0.0}, Killing())
+
+
+def trouble_by_depth(job: dict[str, Any], caller: Any) -> Any:
+    """14 layers raise, 20 are killed, 26 hang, 32 run out of memory; others train for real."""
+    from bench import worker
+
+    depth = job["cell"]["depth"]
+    if depth == 14:
+        return fail(ZeroDivisionError("of the test"), caller)
+    if depth == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if depth == 26:
+        time.sleep(600)
+    if depth == 32:
+        raise MemoryError
+    return worker.run_cell(job, caller)

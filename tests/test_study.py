@@ -1,0 +1,172 @@
+"""Study files: those that come with resbench, and what is said of broken ones."""
+
+import copy
+import random
+import re
+
+import pytest
+from conftest import ROOT
+
+from bench import study
+from bench.errors import FieldError, InputError
+
+GOOD = """
+title = "A study"
+question = "Which?"
+[matrix]
+data = "digits"
+depth = [8, 20]
+shortcut = ["none", "A"]
+seeds = 2
+[recipe]
+iterations = 100
+batch = 32
+lr = 0.1
+drops = [50, 75]
+flip = false
+eval_every = 25
+[[exclude]]
+depth = 20
+shortcut = "A"
+[[include]]
+depth = 14
+[[claim]]
+says = "Deeper is worse."
+metric = "train_error"
+left = { depth = 20, shortcut = "none" }
+relation = "above"
+right = { depth = 8, shortcut = "none" }
+margin = 1.0
+confidence = 0.9
+[[figure]]
+kind = "curves"
+title = "Curves"
+"""
+
+
+def test_a_good_study(study_file):
+    found = study.load(study_file(GOOD, "good.toml"))
+    assert (found.name, found.title, found.question) == ("good", "A study", "Which?")
+    assert len(found.cells) == (4 - 1) * 2 + 2 * 2
+    assert found.cells[0].recipe.drops == (50, 75)
+    assert found.claims[0].left == {"depth": (20,), "shortcut": ("none",)}
+    assert found.claims[0].confidence == 0.9
+    assert [figure.kind for figure in found.figures] == ["curves"]
+
+
+EXPECTED = {"degradation": 48, "cifar10": 50, "cifar10-shortcuts": 45, "cifar10-short": 50}
+
+
+def test_the_studies_that_come_along():
+    studies = {path.stem: study.load(path) for path in (ROOT / "ablations").glob("*.toml")}
+    assert EXPECTED.items() <= {name: len(s.cells) for name, s in studies.items()}.items()
+    paper = studies["cifar10"].cells
+    assert {c.arch.depth for c in paper} == {20, 32, 44, 56, 110}
+    assert {c.recipe.iterations for c in paper} == {64_000}
+    assert {c.recipe.warmup for c in paper if c.arch.depth == 110} == {"paper"}
+    shared = set(paper) & set(studies["cifar10-shortcuts"].cells)
+    assert {(c.arch.depth, c.arch.shortcut) for c in shared} == {(20, "A"), (56, "A"), (110, "A")}
+    short = {c.recipe for c in studies["cifar10-short"].cells}
+    assert all((r.iterations * 16, [d * 16 for d in r.drops]) == (64_000, [32_000, 48_000]) for r in short)
+
+
+def test_overrides_replace_axes_and_recipe_fields_wherever_they_stand(study_file):
+    path = study_file(GOOD)
+    found = study.load(path, {"depth": [8], "iterations": 200, "drops": [150], "data": "parquet:a/x", "seeds": 1}, "other")
+    assert found.name == "other"
+    assert {c.arch.depth for c in found.cells} == {8}
+    assert {c.recipe.iterations for c in found.cells} == {200}
+    assert {c.recipe.drops for c in found.cells} == {(150,)}
+    assert {c.data for c in found.cells} == {"parquet:x"}
+    with pytest.raises(FieldError, match="drops"):
+        study.load(path, {"iterations": 60})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("[matrix]", "[matirx]", "unknown key 'matirx'; did you mean 'matrix'"),
+        ("depth = [8, 20]", "depths = [8, 20]", "unknown key 'depths'; did you mean 'depth'"),
+        ("depth = [8, 20]", "depth = [8, 21]", "depth = 21 .*20 and 26"),
+        ("depth = [8, 20]", "depth = 8.0", "depth = 8.0 .*a whole number"),
+        ("batch = 32", "batch = 0", "batch = 0 .*from 1 to 65,536"),
+        ("batch = 32", "batch = 1" + "0" * 5000, "not valid TOML|batch"),
+        ("batch = 32", "bach = 32", "did you mean 'batch'"),
+        ("lr = 0.1", "lr = nan", "lr = nan"),
+        ("lr = 0.1", 'lr = "fast"', "lr = 'fast' .*a number"),
+        ("lr = 0.1", "lr = 0.1\nlr = 0.2", "not valid TOML"),
+        ("lr = 0.1", "depth = 20", "unknown key 'depth'"),
+        ("flip = false", "flip = 0", "true or false"),
+        ("drops = [50, 75]", "drops = [75, 50]", "ascending"),
+        ("drops = [50, 75]", "drops = [50, 100]", "iterations below the last, 100"),
+        ("seeds = 2", "seeds = 2\nbatch = 16", "batch is set in .matrix. and in .recipe."),
+        ("[[exclude]]\ndepth = 20", "[[exclude]]\ndepth = 32", "the exclude does nothing: 14, 20, 8"),
+        ("[[exclude]]", "[exclude]", r"written as \[\[exclude\]\]"),
+        ("[[include]]\ndepth = 14", "[[include]]\ndepth = 15", r"\[\[include\]\] number 1.*14 and 20"),
+        ('metric = "train_error"', 'metric = "loss"', r"\[\[claim\]\] number 1: metric = 'loss'.*train_error"),
+        ("left = { depth = 20", "left = { depth = 56", "left selects no cell"),
+        ("left = {", "lft = {", "unknown key 'lft'"),
+        ("confidence = 0.9", "confidence = 95", "confidence = 95"),
+        ('says = "Deeper is worse."', "", "says"),
+        ('kind = "curves"', 'kind = "pie"', "curves, errors, throughput, memory"),
+        ('kind = "curves"', "", "kind"),
+        ('title = "A study"', "title = 3", "title = 3"),
+        ('question = "Which?"', "", "question"),
+        ('data = "digits"', "", "data is missing"),
+        ('data = "digits"', 'data = "cifra10"', "data = 'cifra10'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(study_file, old, new, named):
+    assert old in GOOD
+    path = study_file(GOOD.replace(old, new, 1))
+    with pytest.raises(InputError) as raised:
+        study.load(path)
+    message = str(raised.value)
+    assert re.search(named, message), message
+    assert message.startswith(str(path))
+    assert len(message) < 600
+
+
+def test_200_mutated_files_are_read_or_refused_in_one_line(study_file):
+    """Typos, wrong types, huge numbers, deletions, repeats: never another exception than a ResbenchError."""
+    rng = random.Random(2015)
+    values = ["-1", "0", "1e999", "nan", "9" * 400, '""', '"x"', "[]", "[[]]", "{}", "true", "1979-05-27", "[1, 'a']", "'a'"]
+    refused = 0
+    for number in range(200):
+        lines = GOOD.strip().splitlines()
+        at = rng.randrange(len(lines))
+        kind = rng.choice(["value", "typo", "delete", "repeat", "cut", "noise"])
+        if kind == "value" and "=" in lines[at]:
+            lines[at] = f"{lines[at].partition('=')[0]}= {rng.choice(values)}"
+        elif kind == "typo":
+            place = rng.randrange(len(lines[at]))
+            lines[at] = lines[at][:place] + rng.choice("abz_=[]\"'{}.,\0é") + lines[at][place + 1 :]
+        elif kind == "delete":
+            del lines[at]
+        elif kind == "repeat":
+            lines.insert(at, copy.copy(lines[at]))
+        elif kind == "cut":
+            lines = lines[:at]
+        else:
+            lines[at] += rng.choice([" x", "]", "=", '"', "\\", "\x01"])
+        path = study_file("\n".join(lines), f"mutant-{number}.toml")
+        try:
+            study.load(path)
+        except InputError as error:
+            refused += 1
+            assert str(path) in str(error)
+            assert "\n" not in str(error)
+    assert refused > 120
+
+
+def test_files_that_are_no_study(study_file, tmp_path):
+    for text in ("", "\n\n", "title = 'x'", "[[" * 2000, "a = " + "[" * 100_000):
+        with pytest.raises(InputError, match="study.toml"):
+            study.load(study_file(text))
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not UTF-8"):
+        study.load(tmp_path / "binary.toml")
+    with pytest.raises(InputError, match="cannot be read"):
+        study.load(tmp_path)
+    with pytest.raises(InputError, match="no study 'nothing'.*degradation"):
+        study.find("nothing")

@@ -1,0 +1,269 @@
+"""Sweeps with real children: every way a cell can end is recorded, and no way of being killed loses or changes one."""
+
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+from synthetic import a_cell as synthetic_cell
+from synthetic import a_curve, a_run
+
+from bench import host, sweep as module
+from bench.cell import Arch, Cell, Recipe
+from bench.errors import DataError, DeviceError, StoreError
+from bench.evaluation import MEASURED
+from bench.source import Source
+from bench.store import CURVES, Store
+from bench.sweep import Options, slots, sweep
+
+RECIPE = Recipe(iterations=40, batch=32, lr=0.05, drops=(20,), crop_padding=1, flip=False, eval_every=10, split="holdout")
+SOURCES = {"digits": Source("digits")}
+MEASURED_COLUMNS = {*MEASURED, "run_id", "schema_version"}
+
+
+def a_cell(depth: int = 8, shortcut: str = "A", seed: int = 0, recipe: Recipe = RECIPE) -> Cell:
+    return Cell(Arch(depth=depth, shortcut=shortcut, width=0.5), recipe, "digits", seed)
+
+
+class Recorder:
+    """A watcher that keeps what it is told."""
+
+    def __init__(self):
+        self.notes, self.starts, self.ends, self.begun = [], [], [], None
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def begin(self, cells, recorded, costs, device):
+        self.begun = (len(cells), len(recorded), device)
+
+    def started(self, cell):
+        self.starts.append(cell)
+
+    def evaluated(self, cell, evaluation):
+        pass
+
+    def ended(self, cell, result):
+        self.ends.append(result)
+
+    def tick(self):
+        pass
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+def run(cells, store, **options):
+    watcher = Recorder()
+    return sweep(cells, SOURCES, store, Options(**options), watcher), watcher
+
+
+def facts(store: Store) -> list[dict]:
+    """All that two runs of the same cells on one host must have in common."""
+    points = store.curves(store.runs()).to_pylist()
+    return [{k: p[k] for k in CURVES.names if k not in MEASURED_COLUMNS} for p in points]
+
+
+def test_every_pending_cell_runs_once_and_its_row_is_complete(store):
+    cells = [a_cell(shortcut=s, seed=seed) for s in ("none", "C") for seed in (0, 1)]
+    outcomes, watcher = run(cells, store)
+    assert outcomes == {"done": 4}
+    assert len(watcher.starts) == len(watcher.ends) == 4
+    assert watcher.starts[0].arch.shortcut == "C"  # the longest first
+    rows = store.runs().to_pylist()
+    assert {row["cell_id"] for row in rows} == {cell.id for cell in cells}
+    for row in rows:
+        empty = {name for name, value in row.items() if value is None}
+        assert empty <= {"error", "log", "peak_allocated_bytes", "peak_reserved_bytes", "commit", "dirty"}
+        assert row["attempts"] == 1 and row["workers"] == min(4, host.cores())
+        assert 1.0 <= row["sharing"] <= host.cores()
+        assert row["iteration"] == 40 and row["images_per_second"] > 0 and row["peak_rss_bytes"] > 1e8
+        assert row["host_id"] in store.hosts()
+        assert row["finished"] >= row["started"]
+    assert len(store.curves(store.runs())) == 4 * 4
+    assert not list(store.root.glob("checkpoints/*")) and not list(store.root.glob("logs/????????????????.log"))
+    outcomes, watcher = run(cells, store)
+    assert outcomes == {"done": 4} and watcher.starts == []
+
+
+def test_the_number_of_workers_changes_no_bit(tmp_path):
+    cells = [a_cell(seed=seed) for seed in (0, 1, 2)]
+    one, three = Store(tmp_path / "one"), Store(tmp_path / "three")
+    run(cells, one, workers=1)
+    run(cells, three, workers=3)
+    assert facts(one) == facts(three) != []
+
+
+def test_a_cell_killed_half_way_resumes_to_the_same_bits(tmp_path):
+    whole, killed = Store(tmp_path / "whole"), Store(tmp_path / "killed")
+    run([a_cell()], whole)
+    _, watcher = run([a_cell()], killed, entry="children:train_and_die_once", checkpoint_seconds=0.0)
+    assert "killed by SIGKILL; trying again" in watcher.notes[-1]
+    assert killed.runs()["attempts"].to_pylist() == [2]
+    assert facts(whole) == facts(killed) != []
+
+
+def test_each_trouble_costs_its_own_cell_and_is_recorded_as_what_it_was(store):
+    cells = [a_cell(depth) for depth in (8, 14, 20, 26, 32)]
+    outcomes, _ = run(cells, store, entry="children:trouble_by_depth", retries=0, timeout=15.0)
+    assert outcomes == {"done": 1, "failed": 2, "out-of-memory": 1, "timed-out": 1}
+    rows = {row["depth"]: row for row in store.runs().to_pylist()}
+    assert {depth: row["outcome"] for depth, row in rows.items()} == {
+        8: "done", 14: "failed", 20: "failed", 26: "timed-out", 32: "out-of-memory",
+    }  # fmt: skip
+    assert rows[14]["error"] == "ZeroDivisionError: of the test" and "Traceback" in rows[14]["log"]
+    assert rows[20]["error"] == "killed by SIGKILL"
+    assert rows[26]["error"] == "no end after 15 s"
+    assert rows[14]["final_train_error"] is None and rows[14]["parameters"] > 0
+    outcomes, watcher = run(cells[:2], store, retries=0)  # without the trouble, the failed cell alone runs again
+    assert outcomes == {"done": 2} and [cell.arch.depth for cell in watcher.starts] == [14]
+    assert {row["depth"]: row["attempts"] for row in store.runs().to_pylist()}[14] == 2
+
+
+def test_a_diverged_cell_is_a_finding_with_its_curve(store):
+    recipe = dataclasses.replace(RECIPE, lr=100.0, momentum=1.0, weight_decay=1.0, iterations=400, eval_every=20)
+    assert run([a_cell(recipe=recipe)], store)[0] == {"diverged": 1}
+    (row,) = store.runs().to_pylist()
+    assert row["outcome"] == "diverged" and 0 < row["iteration"] < 400
+    assert store.curves(store.runs())["iteration"].to_pylist()[-1] == row["iteration"]
+    assert run([a_cell(recipe=recipe)], store)[1].starts == []  # and is not run again
+
+
+@pytest.mark.parametrize("spoil", [b"", b"not a checkpoint", None])
+def test_a_damaged_checkpoint_is_set_aside_and_the_cell_starts_again(tmp_path, spoil):
+    whole, spoiled = Store(tmp_path / "whole"), Store(tmp_path / "spoiled")
+    run([a_cell()], whole)
+    path = spoiled.checkpoint(a_cell().id)
+    path.parent.mkdir(parents=True)
+    if spoil is None:  # a whole checkpoint, but of another cell
+        run([a_cell(seed=1)], spoiled, entry="children:train_and_die_once", checkpoint_seconds=0.0, retries=0)
+        spoiled.checkpoint(a_cell(seed=1).id).rename(path)
+        spoiled.root.joinpath("runs", f"{a_cell(seed=1).id}.parquet").unlink()
+    else:
+        path.write_bytes(spoil)
+    assert run([a_cell()], spoiled)[0] == {"done": 1}
+    assert facts(spoiled) == facts(whole)
+    assert path.with_suffix(".damaged").exists()
+
+
+def test_other_images_of_the_same_name_are_refused(store):
+    cell = a_cell(seed=5)
+    store.commit(cell, a_run(cell, a_curve(synthetic_cell()), data_sha256="cd" * 32), [])
+    with pytest.raises(DataError, match="cdcdcdcdcdcd.*rename the folder"):
+        run([a_cell()], store)
+    assert len(store.runs()) == 1
+
+
+def test_what_the_device_cannot_do_is_said_before_anything_runs(store):
+    cell = a_cell(recipe=dataclasses.replace(RECIPE, precision="tf32"))
+    with pytest.raises(DeviceError, match="tf32"):
+        run([cell], store, device="cpu")
+    with pytest.raises(DeviceError, match="--device cuda"):
+        sweep([cell], SOURCES, store, Options(device="cuda"), Recorder())
+
+
+def test_an_impossible_batch_fails_its_cell_in_plain_words(store):
+    cell = a_cell(recipe=dataclasses.replace(RECIPE, batch=2000, last_batch="drop"))
+    assert run([cell], store, retries=3)[0] == {"failed": 1}
+    (row,) = store.runs().to_pylist()
+    assert "batch = 2000 is not allowed; allowed: at most 1,197" in row["error"]
+    assert row["attempts"] == 1  # trying again is no use
+
+
+def test_a_held_folder_is_refused(store):
+    with store.writing(), pytest.raises(StoreError, match="another resbench"):
+        run([a_cell()], Store(store.root))
+
+
+def test_slots():
+    gpus = [host.Gpu(f"GPU-{i}", "H", 80 * 2**30, 700.0, "580") for i in range(2)]
+    assert [s.device for s in slots([], None)] == ["cpu"] * host.cores()
+    assert len(slots([], 5)) == 5
+    assert [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in slots(gpus, None)] == ["GPU-0", "GPU-1"]
+    assert [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in slots(gpus, 3)] == ["GPU-0", "GPU-1", "GPU-0"]
+
+
+def test_unlike_gpus_are_not_mixed(monkeypatch):
+    gpus = [host.Gpu("GPU-0", "H100", 80 * 2**30, 700.0, "580"), host.Gpu("GPU-1", "H200", 141 * 2**30, 700.0, "580")]
+    with pytest.raises(DeviceError, match="H100, H200"):
+        module._Sweep._check_device([a_cell()], gpus)
+
+
+STUDY = """
+title = "Killed"
+question = "Does anything get lost?"
+[matrix]
+data = "digits"
+depth = [8, 14]
+shortcut = ["none", "B"]
+width = 0.5
+seeds = 2
+[recipe]
+iterations = 60
+batch = 32
+lr = 0.05
+drops = [30]
+flip = false
+crop_padding = 1
+eval_every = 10
+"""
+
+
+def _command(study, results):
+    return [sys.executable, "-m", "bench.cli", "run", study, "--results", results, "--checkpoint-every", "0.05"]
+
+
+def _environment():
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def test_killing_the_orchestrator_at_random_moments_loses_and_doubles_nothing(study_file, tmp_path):
+    study = study_file(STUDY)
+    whole, killed = Store(tmp_path / "whole"), Store(tmp_path / "killed")
+    subprocess.run(_command(study, whole.root), check=True, env=_environment(), capture_output=True)
+    rng = random.Random(7)
+    kills = 0
+    for _ in range(4):
+        child = subprocess.Popen(_command(study, killed.root), env=_environment(), stdout=subprocess.DEVNULL)
+        done_before = len(list(killed.root.glob("runs/*.parquet")))
+        deadline, extra = time.monotonic() + 60, rng.random()
+        while time.monotonic() < deadline and child.poll() is None:  # let it record a cell more, then a moment longer
+            if len(list(killed.root.glob("runs/*.parquet"))) > done_before:
+                time.sleep(extra)
+                break
+            time.sleep(0.02)
+        if child.poll() is None:
+            child.send_signal(signal.SIGKILL)
+            kills += 1
+        child.wait()
+        recorded = killed.runs().to_pylist()
+        assert len(recorded) >= done_before
+        assert len({row["cell_id"] for row in recorded}) == len(recorded)
+    assert kills >= 2
+    subprocess.run(_command(study, killed.root), check=True, env=_environment(), capture_output=True)
+    assert facts(killed) == facts(whole)
+    assert len(facts(killed)) == 8 * 6
+
+
+def test_ctrl_c_stops_within_seconds_and_a_rerun_continues(study_file, tmp_path):
+    study = study_file(STUDY.replace("iterations = 60", "iterations = 3000"))
+    store = Store(tmp_path / "results")
+    child = subprocess.Popen(_command(study, store.root), env=_environment(), stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(store.root.glob("checkpoints/*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    began = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    output, _ = child.communicate(timeout=30)
+    assert time.monotonic() - began < 10
+    assert child.returncode == 130
+    assert "run again to continue" in output
+    assert list(store.root.glob("checkpoints/*.pt"))
+    assert len(store.runs()) == 0

@@ -1,0 +1,201 @@
+"""Training against independent truth: a float64 optimiser written out, counts by hand, and itself after a restart."""
+
+import copy
+import dataclasses
+import io
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bench import dataset, train as module
+from bench.cell import Arch, Cell, Recipe
+from bench.errors import DeviceError
+from bench.evaluation import MEASURED, Evaluation
+from bench.source import Source
+from bench.train import Tally, Training, parameter_groups, train
+
+RECIPE = Recipe(
+    iterations=12, batch=64, lr=0.05, drops=(6, 9), crop_padding=1, flip=False, eval_every=4, split="holdout"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return dataset.load(Source.parse("digits"))
+
+
+def a_cell(recipe: Recipe = RECIPE, **arch) -> Cell:
+    return Cell(Arch(**({"depth": 8, "width": 0.25} | arch)), recipe, "digits", seed=1)
+
+
+def results(points: list[Evaluation]) -> list[dict]:
+    """What must be the same to the bit."""
+    return [{k: v for k, v in dataclasses.asdict(p).items() if k not in MEASURED} for p in points]
+
+
+@pytest.mark.parametrize("shortcut", ["none", "A", "B", "C"])
+def test_the_same_cell_gives_the_same_bits(digits, shortcut):
+    cell = a_cell(shortcut=shortcut)
+    first, second = list(train(cell, digits)), list(train(cell, digits))
+    assert [point.iteration for point in first] == [4, 8, 12]
+    assert results(first) == results(second)
+    other = dataclasses.replace(cell, seed=2)
+    assert results(first) != results(list(train(other, digits)))
+
+
+@pytest.mark.parametrize("stop", [0, 1, 3, 4, 7, 11, 12])
+def test_a_restart_at_any_iteration_changes_no_bit(digits, stop):
+    cell = a_cell(dataclasses.replace(RECIPE, warmup="paper", precision="bf16" if stop % 2 else "fp32"))
+    whole = list(train(cell, digits))
+    first, points = Training(cell, digits), []
+    while first.iteration < stop:
+        first.advance(min(first.next_evaluation, stop))
+        if first.iteration == first.next_evaluation:
+            points.append(first.evaluate())
+    file = io.BytesIO()
+    torch.save(first.state(), file)
+    file.seek(0)
+    second = Training(cell, digits)
+    second.restore(torch.load(file, weights_only=True))
+    while not second.ended:
+        second.advance(second.next_evaluation)
+        points.append(second.evaluate())
+    assert results(points) == results(whole)
+
+
+@pytest.mark.parametrize("decay_on", ["all", "weights"])
+def test_steps_are_those_of_sgd_with_momentum_written_out_in_float64(digits, decay_on):
+    """Section 3.4: v <- 0.9 v + (g + 1e-4 w), w <- w - lr v, without Nesterov; lr divided by 10 at each drop."""
+    recipe = dataclasses.replace(RECIPE, weight_decay=0.01, decay_on=decay_on, drops=(2,), iterations=4)
+    training = Training(a_cell(recipe, shortcut="B"), digits)
+    reference = copy.deepcopy(training.net).double().train()
+    velocity = {name: torch.zeros_like(p) for name, p in reference.named_parameters()}
+    for iteration in range(4):
+        images, labels = training._batches.at(iteration)
+        reference.zero_grad()
+        F.cross_entropy(reference(images.double()), labels).backward()
+        lr = 0.05 if iteration < 2 else 0.005
+        with torch.no_grad():
+            for name, p in reference.named_parameters():
+                decays = decay_on == "all" or "conv" in name or name in ("fc.weight",) or "downsample.0" in name
+                velocity[name] = 0.9 * velocity[name] + p.grad + (0.01 * p if decays else 0.0)
+                p -= lr * velocity[name]
+    training.advance(4)
+    for (name, p), q in zip(training.net.named_parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(p.double(), q, rtol=1e-3, atol=2e-5), name
+
+
+def test_parameter_groups_hold_every_parameter_once(digits):
+    net = Training(a_cell(shortcut="C"), digits).net
+    everything = {id(p) for p in net.parameters()}
+    for decay_on in ("all", "weights"):
+        groups = parameter_groups(net, dataclasses.replace(RECIPE, decay_on=decay_on))
+        assert sorted(id(p) for group in groups for p in group["params"]) == sorted(everything)
+    assert {p.ndim for p in groups[1]["params"]} == {1} and groups[1]["weight_decay"] == 0.0
+
+
+def test_evaluations_are_whole_passes_in_eval_mode(digits):
+    training = Training(a_cell(), digits)
+    training.advance(12)
+    point = training.evaluate()
+    net = copy.deepcopy(training.net).double().eval()
+    for part in ("train", "validation", "test"):
+        images, labels = next(training._data.evaluation_batches(part, 10_000))
+        with torch.inference_mode():
+            logits = net(images.double())
+        assert getattr(point, f"{part}_error") == pytest.approx((logits.argmax(1) != labels).double().mean().item(), abs=2e-3)
+        assert getattr(point, f"{part}_loss") == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-3)
+    sizes = {part: sum(len(y) for _, y in training._data.evaluation_batches(part, 100)) for part in ("train", "validation", "test")}
+    assert sizes == {"train": 1197, "validation": 300, "test": 300}
+
+
+def test_the_running_error_is_over_the_batches_since_the_last_evaluation(digits):
+    training = Training(a_cell(), digits)
+    wrong = images = 0
+    handle = training.net.register_forward_hook(lambda *seen: logits.append(seen[2].detach()))
+    for iteration in range(4):
+        logits = []
+        labels = training._batches.at(iteration)[1]
+        training.advance(iteration + 1)
+        wrong += (logits[0].argmax(1) != labels).sum().item()
+        images += len(labels)
+    handle.remove()
+    assert training.evaluate().running_error == wrong / images
+    assert training._running.images == 0
+
+
+def test_without_a_holdout_there_is_no_validation_error(digits):
+    (point,) = train(a_cell(Recipe(iterations=1, batch=64, drops=(), eval_every=1)), digits)
+    assert point.validation_error is None and point.validation_loss is None
+    assert point.epoch == pytest.approx(1 / math.ceil(1497 / 64))
+
+
+def test_learning_rates_of_a_run(digits):
+    assert [p.lr for p in train(a_cell(), digits)] == pytest.approx([0.05, 0.005, 0.0005])
+
+
+def test_the_warm_up_ends_when_the_error_falls_below_80_percent(digits, monkeypatch):
+    """Section 4.2: 0.01 until the training error is below 80 %, then back to 0.1 and on."""
+    monkeypatch.setattr(module, "WARM_UP_WINDOW", 4)
+    recipe = dataclasses.replace(RECIPE, lr=0.1, drops=(36,), iterations=40, warmup="paper", eval_every=4)
+    points = list(train(a_cell(recipe), digits))
+    rates = [p.lr for p in points]
+    end = next(i for i, p in enumerate(points) if p.running_error < 0.8)
+    assert 0 < end < 8
+    assert rates[:end] == [0.01] * end
+    assert rates[end + 1 : 9] == [0.1] * (8 - end)
+    assert rates[-1] == pytest.approx(0.01)
+
+
+def test_a_loss_that_is_not_finite_ends_the_cell_as_diverged(digits):
+    recipe = dataclasses.replace(RECIPE, lr=10.0, momentum=1.0, weight_decay=0.5, drops=(), iterations=400)
+    points = list(train(a_cell(recipe), digits))
+    assert [point.diverged for point in points] == [False] * (len(points) - 1) + [True]
+    assert points[-1].iteration < 400
+
+
+def test_precisions(digits):
+    with pytest.raises(DeviceError, match="tf32"):
+        Training(a_cell(dataclasses.replace(RECIPE, precision="tf32")), digits)
+    exact, rounded = (list(train(a_cell(dataclasses.replace(RECIPE, precision=p)), digits))[-1] for p in ("fp32", "bf16"))
+    assert exact.train_loss != rounded.train_loss
+    assert exact.train_loss == pytest.approx(rounded.train_loss, rel=0.2)
+
+
+def test_tally():
+    tally = Tally(torch.device("cpu"))
+    logits = torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]])
+    tally.add(logits[:2], torch.tensor([0, 0]), torch.tensor(0.5))
+    tally.add(logits[2:], torch.tensor([1]), torch.tensor(2.0))
+    assert tally.error() == 2 / 3
+    assert tally.loss() == pytest.approx((2 * 0.5 + 2.0) / 3)
+
+
+def test_plain_nets_of_some_depth_train_worse(digits):
+    """The claim itself, in seconds: 38 plain layers end far above 38 residual ones on the same data, same init."""
+    recipe = Recipe(iterations=60, batch=32, lr=0.025, drops=(45,), crop_padding=0, flip=False, eval_every=60)
+    plain, residual = (
+        list(train(a_cell(recipe, depth=38, width=0.5, shortcut=s), digits))[-1].train_error for s in ("none", "A")
+    )
+    assert residual < plain - 0.2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_a_gpu_trains_as_the_cpu_does(digits, precision):
+    recipe = dataclasses.replace(RECIPE, iterations=40, drops=(30,), eval_every=40, precision=precision)
+    (cpu,) = train(a_cell(dataclasses.replace(recipe, precision="fp32")), digits)
+    (gpu,) = train(a_cell(recipe), digits, "cuda")
+    assert gpu.train_error == pytest.approx(cpu.train_error, abs=0.1)
+    assert gpu.peak_allocated_bytes > 0 and gpu.peak_reserved_bytes >= gpu.peak_allocated_bytes
