@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,33 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.cell import Recipe
-from bench.dataset import Dataset, stratified
+from bench.dataset import Dataset
 from bench.errors import FieldError
-
-
-class Split(NamedTuple):
-    """The indices into the training set that are trained on, and those held out; int64, ascending, disjoint."""
-
-    train: np.ndarray
-    validation: np.ndarray
-
-
-def split(labels: np.ndarray, recipe: Recipe, holdout: int) -> Split:
-    """Divide a training set with these labels as `recipe.split` says (section 4.2's 50k, or 45k and 5k).
-
-    The `holdout` validation images are drawn by `recipe.split_seed`, each class giving its share within one. The
-    training seed plays no part, so all seeds of a study hold out the same images.
-
-    Raises:
-        FieldError: when the training set is too small to hold anything out.
-    """
-    everything = np.arange(len(labels))
-    if recipe.split == "full":
-        return Split(everything, everything[:0])
-    if not 0 < holdout < len(labels):
-        raise FieldError("split", recipe.split, f"full, for a training set of {len(labels)} images")
-    validation = stratified(labels, holdout, recipe.split_seed)
-    return Split(np.delete(everything, validation), validation)
+from bench.split import split
 
 
 @dataclass(frozen=True, eq=False)

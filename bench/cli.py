@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import EXIT_CELLS_FAILED, EXIT_INTERRUPTED, EXIT_OK, FieldError, InputError, ResbenchError, shown
+from bench.errors import EXIT_CELLS_FAILED, EXIT_INTERRUPTED, EXIT_OK, FieldError, InputError, ResbenchError
 
 if TYPE_CHECKING:
     from bench.study import Study
@@ -50,7 +50,7 @@ examples:
 """
 DATA_EPILOG = """\
 Data sets: digits (comes with scikit-learn), cifar10 and cifar100 (downloaded by this command and no other),
-parquet:DIR (train*.parquet and test*.parquet with image bytes and labels), folder:DIR (train/<class>/*, test/<class>/*).
+parquet:DIR (train*.parquet and test*.parquet, image bytes and labels), folder:DIR (train/<class>/*, test/<class>/*).
 Decoded images are cached in $RESBENCH_CACHE, or resbench in the user's cache folder.
 
 examples:
@@ -107,7 +107,7 @@ def _add(commands: Any, name: str, function: Any, summary: str, epilog: str) -> 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", help="a study file, or the name of one in ablations/")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace an axis or a recipe field")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace an axis or a field")
     parser.add_argument("--name", help="call the study so changed otherwise in its report")
     parser.add_argument("--only", metavar="KEY=VALUE,…", help="these cells alone; KEY=A|B for several values")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the tables' folder (default: results)")
@@ -289,17 +289,18 @@ def _net(options: argparse.Namespace) -> int:
 
 
 def _data(options: argparse.Namespace) -> int:
-    from bench import dataset
+    from bench import builtin, dataset
     from bench.source import Source
 
     source = Source.parse(options.source)
-    if source.kind in ("cifar10", "cifar100"):
-        dataset.download(source)
+    if source.kind in builtin.DOWNLOADED:
+        builtin.download(source)
     images = dataset.load(source)
     channels, size, classes = images.shape
-    print(f"{source.identity}: {len(images.train_labels):,} training images ({images.holdout:,} held out for validation")
-    print(f"where a recipe asks for it), {len(images.test_labels):,} test images, {channels} x {size} x {size}, {classes} classes")
-    print(f"sha256 {images.sha256}")
+    print(f"{source.identity}: {channels} x {size} x {size} pixels, {classes} classes")
+    print(f"training images: {len(images.train_labels):,}, of which a holdout takes {images.holdout:,} for validation")
+    print(f"test images: {len(images.test_labels):,}")
+    print(f"sha256: {images.sha256}")
     return EXIT_OK
 
 

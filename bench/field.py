@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def ascending(low: int, high: int, most: int) -> Kind:
     def canonical(value: Any) -> tuple[int, ...]:
         _require(type(value) in (list, tuple) and len(value) <= most)
         _require(all(type(item) is int and low <= item <= high for item in value))
-        _require(all(a < b for a, b in zip(value, value[1:], strict=False)))
+        _require(all(a < b for a, b in itertools.pairwise(value)))
         return tuple(value)
 
     return Kind(tuple, f"an ascending list of at most {most} whole numbers from {low:,} to {high:,}", canonical)

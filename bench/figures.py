@@ -45,7 +45,8 @@ class Picture:
 def draw(kind: str, summary: Summary, title: str = "") -> Picture | None:
     """Draw one of a study's figures; None where the tables hold nothing for it."""
     with _style():
-        return {"curves": _curves, "errors": _errors, "throughput": _throughput, "memory": _memory}[kind](summary, title)
+        drawer = {"curves": _curves, "errors": _errors, "throughput": _throughput, "memory": _memory}[kind]
+        return drawer(summary, title)
 
 
 @contextmanager
@@ -127,7 +128,7 @@ def _label_curves(panel: Axes, title: str) -> None:
     panel.set_ylabel("")
     panel.set_xlim(left=0)
     panel.set_ylim(bottom=0)
-    panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    panel.yaxis.set_major_formatter(PercentFormatter(1.0))
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.xaxis.set_major_locator(MaxNLocator(4))
 
@@ -145,14 +146,14 @@ def _errors(summary: Summary, title: str) -> Picture | None:
     for panel, column in zip(panels, columns, strict=True):
         _against_depth(panel, nets, f"final_{column}")
         panel.set_title(WORDS[column])
-        panel.set_ylim(0, min(1.0, panel.get_ylim()[1]))
-        panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    panels[0].set_ylim(0, min(1.0, panels[0].get_ylim()[1]))  # of all panels: they share it
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1.0))
     panels[0].set_ylabel("final error")
     _legend(canvas, panels[0])
     return Picture(
         "errors",
         canvas,
-        f"Final error against depth; mean over {_seeds(nets)} with its 95 % interval (Student's t, cut at 0 and 100 %).",
+        f"Final error against depth; mean over {_seeds(nets)} and its 95 % interval (Student's t, cut at 0 and 100 %).",
         "Line charts of final error against depth, a line for each kind of shortcut. " + _ends(nets),
     )
 
@@ -169,9 +170,7 @@ def _memory(summary: Summary, title: str) -> Picture | None:
     return _cost(summary, title, "memory", column, words, scale=1e-9)
 
 
-def _cost(
-    summary: Summary, title: str, name: str, column: str, words: str, scale: float = 1.0
-) -> Picture | None:
+def _cost(summary: Summary, title: str, name: str, column: str, words: str, scale: float = 1.0) -> Picture | None:
     nets = [net for net in summary.nets if net.estimate(column)]
     if not nets:
         return None
@@ -186,7 +185,7 @@ def _cost(
     return Picture(
         name,
         canvas,
-        f"{words[0].upper()}{words[1:]}, against depth, on {summary.host.label}; mean over {_seeds(nets)} with its 95 % "
+        f"{words[0].upper()}{words[1:]}, against depth, on {summary.host.label}; mean over {_seeds(nets)} and its 95 % "
         f"interval; {beside}.",
         f"Line chart of {words} against depth, a line for each kind of shortcut.",
     )
@@ -220,7 +219,8 @@ def _against_depth(panel: Axes, nets: Sequence[Net], column: str, scale: float =
 
 def _legend(canvas: Canvas, panel: Axes) -> None:
     handles, labels = panel.get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside lower center", ncols=2 if len(panel.figure.axes) == 1 else 4, frameon=False)
+    columns = 2 if len(canvas.axes) == 1 else 4
+    canvas.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def _present(nets: Sequence[Net]) -> list[str]:
@@ -235,6 +235,8 @@ def _seeds(nets: Sequence[Net]) -> str:
 
 def _ends(nets: Sequence[Net]) -> str:
     found = ((net, net.estimate("final_train_error")) for net in nets)
-    return "Final training errors: " + ", ".join(
-        f"{net.label} {net.variant}".strip() + f" {100 * e.mean:.1f} %" for net, e in found if e
-    ) + "."
+    return (
+        "Final training errors: "
+        + ", ".join(f"{net.label} {net.variant}".strip() + f" {100 * e.mean:.1f} %" for net, e in found if e)
+        + "."
+    )

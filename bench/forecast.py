@@ -74,7 +74,7 @@ def survey(
 
 
 def costs_of(cells: Sequence[Cell], sources: dict[str, Source], told: Callable[[Any], None]) -> Costs:
-    """The costs of the cells' nets, from memory where possible; data is read only where nothing else tells its shape."""
+    """The costs of the cells' nets, remembered or counted; data is read only where nothing else tells its shape."""
     costs = remembered(cells)
     if all(net in costs for net in _nets(cells)):
         return costs
@@ -142,4 +142,3 @@ class Forecast:
 def work(cell: Cell) -> int:
     """Images trained on: what a cell's time grows with, for one net."""
     return cell.recipe.iterations * cell.recipe.batch
-

@@ -17,9 +17,7 @@ from bench.store import Store
 from bench.study import Study
 
 
-def show(
-    study: Study, cells: Sequence[Cell], store: Store, device: str, workers: int | None, console: Console
-) -> None:
+def show(study: Study, cells: Sequence[Cell], store: Store, device: str, workers: int | None, console: Console) -> None:
     """Print the cells of a study, what each costs, what is recorded and how long the rest should take.
 
     Raises:
@@ -34,15 +32,14 @@ def show(
     console.print(_table(cells, set(waiting), costs, expected))
     where = gpus[0].name if gpus else "the CPU"
     console.print(
-        f"{study.name}: {len(cells)} cells, {len(recorded)} recorded, {len(waiting)} to run on {where}, {places} at a time",
+        f"{study.name}: {len(cells)} cells, {len(recorded)} recorded, {len(waiting)} to run on {where}, "
+        f"{places} at a time",
         highlight=False,
     )
     console.print(_total(list(expected.values()), places), highlight=False)
 
 
-def _table(
-    cells: Sequence[Cell], waiting: set[Cell], costs: Costs, expected: dict[Cell, Expected | None]
-) -> Table:
+def _table(cells: Sequence[Cell], waiting: set[Cell], costs: Costs, expected: dict[Cell, Expected | None]) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 1))
     for name in ("net", "data", "seeds", "to run", "iterations", "parameters", "multiply-adds", "seconds a cell"):
         table.add_column(name, justify="left" if name in ("net", "data") else "right")

@@ -199,7 +199,7 @@ class _Child:
             cause, how = "out-of-memory", "killed by the kernel's out-of-memory killer"
         else:
             cause = "error"
-        return Died(self.task.key, cause, f"the process was ended: {how}" if cause == "stopped" else how, self._log_end())
+        return Died(self.task.key, cause, how, self._log_end())
 
     def _log_end(self) -> str:
         try:

@@ -18,7 +18,7 @@ from bench.figures import Picture
 from bench.stats import Estimate
 from bench.store import Store, replacing
 from bench.study import Claim, Study
-from bench.summary import Net, Summary, summaries
+from bench.summary import Summary, summaries
 
 COLUMN = {"images_per_second": "images_per_second", "peak_memory": "peak_rss_bytes"}
 
@@ -78,7 +78,8 @@ def _headline(summary: Summary) -> str:
     cells = sum(len(net.cells) for net in summary.nets)
     data = ", ".join(dict.fromkeys(cell.data.rpartition(":")[2] for net in summary.nets for cell in net.cells))
     seeds = len({cell.seed for net in summary.nets for cell in net.cells})
-    return f"**{done} of {cells} cells done, {seeds} seed{'s' if seeds > 1 else ''}; data {data}; {summary.host.label}.**"
+    plural = "s" if seeds > 1 else ""
+    return f"**{done} of {cells} cells done, {seeds} seed{plural}; data {data}; {summary.host.label}.**"
 
 
 def _nets_table(summary: Summary) -> str:
@@ -108,8 +109,8 @@ def _nets_table(summary: Summary) -> str:
             "## All nets",
             _table(head, rows),
             "Mean ± half-width of the 95 % interval over n seeds (Student's t). Final errors are those after the last "
-            "iteration; the best test error is the lowest of any evaluation, chosen on the test set itself, and is shown "
-            "because papers often report it. Images a second count training steps alone, with other cells running "
+            "iteration; the best test error is the lowest of any evaluation, chosen on the test set itself, and shown "
+            "as papers often report it. Images a second count training steps alone, with other cells running "
             "beside; peak memory is the process's resident set on a CPU, the allocator's peak on a GPU.",
         ]
     )

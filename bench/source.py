@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.errors import FieldError
 
@@ -44,7 +45,8 @@ class Source:
     @property
     def label(self) -> str:
         """The data set's name as figures show it: the last part of its folder, or the built-in name."""
-        return os.path.basename(os.path.abspath(self.directory)) if self.directory else self.kind
+        # abspath, which unlike Path.resolve keeps a link's own name
+        return Path(os.path.abspath(self.directory)).name if self.directory else self.kind  # noqa: PTH100
 
     @property
     def identity(self) -> str:

@@ -1,9 +1,9 @@
 """Results on disk: parquet tables with versioned schemas, written atomically, read as plain parquet.
 
-    runs/<cell id>.parquet            one row: the cell has ended. This file is the commit marker.
-    curves/<cell id>-<run id>.parquet its evaluations; counts only while a row of `runs` names it.
-    hosts/<host id>.parquet           one row: a machine that rows refer to.
-    checkpoints/, logs/               of cells under way; no table, safe to delete between runs.
+runs/<cell id>.parquet            one row: the cell has ended. This file is the commit marker.
+curves/<cell id>-<run id>.parquet its evaluations; counts only while a row of `runs` names it.
+hosts/<host id>.parquet           one row: a machine that rows refer to.
+checkpoints/, logs/               of cells under way; no table, safe to delete between runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from bench.cell import FIELDS, Cell
@@ -105,14 +104,14 @@ class Store:
     def hosts(self) -> dict[str, Host]:
         """The machines that rows refer to, by the id that rows name."""
         names = [f.name for f in dataclasses.fields(Host)]
-        rows = self._read("hosts", HOSTS).to_pylist()
-        return {row["host_id"]: Host(**{name: row[name] for name in names}) for row in rows}
+        hosts = self._read("hosts", HOSTS).to_pylist()
+        return {host["host_id"]: Host(**{name: host[name] for name in names}) for host in hosts}
 
     def data_checksums(self) -> dict[str, set[str]]:
         """The checksums recorded for each data set's name."""
         found: dict[str, set[str]] = {}
-        for row in self._read("runs", RUNS, columns=["data", "data_sha256"]).to_pylist():
-            found.setdefault(row["data"], set()).add(row["data_sha256"])
+        for seen in self._read("runs", RUNS, columns=["data", "data_sha256"]).to_pylist():
+            found.setdefault(seen["data"], set()).add(seen["data_sha256"])
         return found
 
     def checkpoint(self, cell_id: str) -> Path:
@@ -138,7 +137,7 @@ class Store:
             try:
                 lock.acquire(blocking=False)
             except Timeout:
-                raise StoreError(f"{self.root}: another resbench is writing here; wait for it or use --results") from None
+                raise StoreError(f"{self.root}: another resbench writes here; wait for it, or use --results") from None
         try:
             self._clear_leftovers()
             yield
@@ -149,13 +148,13 @@ class Store:
         for temporary in self.root.glob("*/.*.tmp"):
             temporary.unlink(missing_ok=True)
         named = self._read("runs", RUNS, columns=["cell_id", "run_id"])
-        kept = {f"{row['cell_id']}-{row['run_id']}" for row in named.to_pylist()}
+        kept = {f"{run['cell_id']}-{run['run_id']}" for run in named.to_pylist()}
         for part in self.root.glob("curves/*.parquet"):
             if part.stem not in kept:
                 part.unlink(missing_ok=True)
 
     def _write(self, path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
-        table = pa.Table.from_pylist([{"schema_version": VERSION} | row for row in rows], schema=schema)
+        table = pa.Table.from_pylist([{"schema_version": VERSION} | values for values in rows], schema=schema)
         with _storing(path), replacing(path) as temporary:
             pq.write_table(table, temporary)
 
@@ -167,6 +166,8 @@ class Store:
             present = {e.name for e in os.scandir(folder) if _is_part(e.name)} if folder.is_dir() else set()
         wanted = present if stems is None else present & {f"{stem}.parquet" for stem in stems}
         paths = [str(folder / part) for part in sorted(wanted)]
+        import pyarrow.dataset as ds  # here, for it imports pandas
+
         try:
             table = ds.dataset(paths, schema=schema, format="parquet").to_table(
                 columns=None if columns is None else ["schema_version", *columns]
@@ -188,6 +189,8 @@ def _is_part(name: str) -> bool:
 
 def _blame(paths: list[str], schema: pa.Schema, error: Exception) -> str:
     """Which file cannot be read; a dataset's own message often names none."""
+    import pyarrow.dataset as ds
+
     for path in paths:
         try:
             ds.dataset([path], schema=schema, format="parquet").to_table()
@@ -224,4 +227,5 @@ def _storing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{path}: {error.strerror if isinstance(error, OSError) and error.strerror else error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(f"{path}: {reason}") from None

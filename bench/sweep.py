@@ -89,7 +89,7 @@ class _Attempt:
     curve: dict[int, Evaluation] = field(default_factory=dict)
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - no error
     """A signal asked for an end; what ended before it is recorded, the rest resumes."""
 
 
@@ -308,4 +308,3 @@ class _Sweep:
 def failures(outcomes: dict[str, int]) -> int:
     """How many cells ended without a result."""
     return sum(count for outcome, count in outcomes.items() if outcome not in run.FINAL)
-

@@ -86,7 +86,7 @@ def _save(training: Training, curve: list[Evaluation], path: Path, cell: Cell) -
 
 
 def _start(cell: Cell, images: Dataset, device: str, path: Path) -> tuple[Training, list[Evaluation]]:
-    """Where an earlier attempt's checkpoint left off, or the beginning; a checkpoint that cannot be used is set aside."""
+    """Where an earlier attempt left off, or the beginning; a checkpoint that cannot be used is set aside."""
     training = Training(cell, images, device)
     if not path.exists():
         return training, []

@@ -15,7 +15,9 @@ from bench.run import Run
 RECIPE = Recipe(iterations=100, batch=32, drops=(50, 75), eval_every=25, split="holdout")
 
 
-def a_cell(depth: int = 8, shortcut: str = "none", seed: int = 0, recipe: Recipe = RECIPE, data: str = "digits") -> Cell:
+def a_cell(
+    depth: int = 8, shortcut: str = "none", seed: int = 0, recipe: Recipe = RECIPE, data: str = "digits"
+) -> Cell:
     """A small cell."""
     return Cell(Arch(depth=depth, shortcut=shortcut), recipe, data, seed)
 

@@ -89,7 +89,10 @@ def test_impossible_combinations():
         Recipe(iterations=100, drops=())
 
 
-@given(st.sampled_from(sorted(set(FIELDS) - {"data"})), st.one_of(st.none(), st.text(max_size=3), st.integers(), st.floats(), st.booleans()))
+@given(
+    st.sampled_from(sorted(set(FIELDS) - {"data"})),
+    st.one_of(st.none(), st.text(max_size=3), st.integers(), st.floats(), st.booleans()),
+)
 def test_any_value_is_taken_or_refused_by_name(name, value):
     try:
         cell = Cell.from_flat({"data": "digits", name: value})

@@ -37,7 +37,7 @@ DIGITS_SHA256 = "3da718e48cac3aa96eb76be333ec9276f89a374706d8189265d4a0e9f700a39
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
+def _fresh_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("RESBENCH_CACHE", str(tmp_path / "cache"))
 
 
@@ -243,6 +243,7 @@ def test_two_folders_of_one_name_do_not_share_a_cache_entry(tmp_path):
     two = load(small(tmp_path / "b" / "data", test=([encoded(p) for p in pictures(3, seed=5)], [0, 0, 0])))
     assert one.source == two.source
     assert not same(one, two)
+    assert len(list(cache_directory().iterdir())) == 4
 
 
 def test_a_folder_named_in_two_ways_is_one_entry(tmp_path, monkeypatch):
@@ -781,6 +782,17 @@ def test_an_archive_put_there_by_hand_needs_no_network(cifar):
     placed.write_bytes(archive.read_bytes())
     download(source)
     assert placed.read_bytes() == archive.read_bytes()
+    check_cifar(source, files)
+
+
+def test_a_damaged_archive_put_there_by_hand_is_left_alone(cifar, serve):
+    source, files, archive = cifar
+    datasets_directory().mkdir(parents=True)
+    placed = datasets_directory() / archive.name
+    placed.write_bytes(b"damaged")
+    serve(archive.read_bytes())
+    download(source)
+    assert placed.read_bytes() == b"damaged"
     check_cifar(source, files)
 
 

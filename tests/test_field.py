@@ -12,7 +12,13 @@ from bench.errors import FieldError
 from bench.field import ascending, choice, of, real, switch, whole
 
 ANYTHING = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=4), st.dates()
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.lists(st.integers(), max_size=4),
+    st.dates(),
 )
 
 

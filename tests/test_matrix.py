@@ -21,13 +21,13 @@ def axes(**own):
 @given(
     st.lists(st.sampled_from(DEPTHS), min_size=1, unique=True),
     st.lists(st.sampled_from(SHORTCUTS), min_size=1, unique=True),
-    st.lists(st.fixed_dictionaries({"depth": st.sampled_from(DEPTHS), "shortcut": st.sampled_from(SHORTCUTS)}), max_size=3),
+    st.lists(
+        st.fixed_dictionaries({"depth": st.sampled_from(DEPTHS), "shortcut": st.sampled_from(SHORTCUTS)}), max_size=3
+    ),
 )
 def test_the_product_less_the_excludes(depths, shortcuts, excluded):
     excludes = tuple({k: (v,) for k, v in e.items()} for e in excluded)
-    expected = [
-        (d, s) for d, s in itertools.product(depths, shortcuts) if {"depth": d, "shortcut": s} not in excluded
-    ]
+    expected = [(d, s) for d, s in itertools.product(depths, shortcuts) if {"depth": d, "shortcut": s} not in excluded]
     matrix = Matrix(axes(depth=tuple(depths), shortcut=tuple(shortcuts)), excludes=excludes)
     if not expected:
         with pytest.raises(InputError, match="no cells"):
@@ -65,7 +65,11 @@ def test_sources_keep_their_place_and_one_name_has_one():
 
 
 def test_read_axes():
-    assert read_axes({"seeds": 3, "depth": 20, "lr": [1, 0.5]}, "f") == {"seed": (0, 1, 2), "depth": (20,), "lr": (1.0, 0.5)}
+    assert read_axes({"seeds": 3, "depth": 20, "lr": [1, 0.5]}, "f") == {
+        "seed": (0, 1, 2),
+        "depth": (20,),
+        "lr": (1.0, 0.5),
+    }
     assert read_axes({"drops": [[5], [5, 7]]}, "f") == {"drops": ((5,), (5, 7))}
     assert read_axes({"data": "parquet:a/x"}, "f") == {"data": ("parquet:a/x",)}
 

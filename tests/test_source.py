@@ -27,7 +27,9 @@ def test_built_in_names_stand_for_themselves(name):
     assert Source.parse(name).identity == Source.parse(name).label == name
 
 
-@pytest.mark.parametrize("text", ["", "digit", "digits:x", "parquet:", "parquet", "folder:/", "x:y", 3, None, True, [], "parquet:a\0b"])
+@pytest.mark.parametrize(
+    "text", ["", "digit", "digits:x", "parquet:", "parquet", "folder:/", "x:y", 3, None, True, [], "parquet:a\0b"]
+)
 def test_anything_else_is_refused_with_what_is_allowed(text):
     with pytest.raises(FieldError, match="parquet:DIR"):
         Source.parse(text)

@@ -72,7 +72,9 @@ def test_the_studies_that_come_along():
 
 def test_overrides_replace_axes_and_recipe_fields_wherever_they_stand(study_file):
     path = study_file(GOOD)
-    found = study.load(path, {"depth": [8], "iterations": 200, "drops": [150], "data": "parquet:a/x", "seeds": 1}, "other")
+    found = study.load(
+        path, {"depth": [8], "iterations": 200, "drops": [150], "data": "parquet:a/x", "seeds": 1}, "other"
+    )
     assert found.name == "other"
     assert {c.arch.depth for c in found.cells} == {8}
     assert {c.recipe.iterations for c in found.cells} == {200}
@@ -130,7 +132,22 @@ def test_what_is_wrong_is_named(study_file, old, new, named):
 def test_200_mutated_files_are_read_or_refused_in_one_line(study_file):
     """Typos, wrong types, huge numbers, deletions, repeats: never another exception than a ResbenchError."""
     rng = random.Random(2015)
-    values = ["-1", "0", "1e999", "nan", "9" * 400, '""', '"x"', "[]", "[[]]", "{}", "true", "1979-05-27", "[1, 'a']", "'a'"]
+    values = [
+        "-1",
+        "0",
+        "1e999",
+        "nan",
+        "9" * 400,
+        '""',
+        '"x"',
+        "[]",
+        "[[]]",
+        "{}",
+        "true",
+        "1979-05-27",
+        "[1, 'a']",
+        "'a'",
+    ]
     refused = 0
     for number in range(200):
         lines = GOOD.strip().splitlines()

@@ -13,7 +13,8 @@ from conftest import ROOT
 from synthetic import a_cell as synthetic_cell
 from synthetic import a_curve, a_run
 
-from bench import host, sweep as module
+from bench import host
+from bench import sweep as module
 from bench.cell import Arch, Cell, Recipe
 from bench.errors import DataError, DeviceError, StoreError
 from bench.evaluation import MEASURED
@@ -21,7 +22,9 @@ from bench.source import Source
 from bench.store import CURVES, Store
 from bench.sweep import Options, slots, sweep
 
-RECIPE = Recipe(iterations=40, batch=32, lr=0.05, drops=(20,), crop_padding=1, flip=False, eval_every=10, split="holdout")
+RECIPE = Recipe(
+    iterations=40, batch=32, lr=0.05, drops=(20,), crop_padding=1, flip=False, eval_every=10, split="holdout"
+)
 SOURCES = {"digits": Source("digits")}
 MEASURED_COLUMNS = {*MEASURED, "run_id", "schema_version"}
 

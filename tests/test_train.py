@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench import dataset, train as module
+from bench import dataset
+from bench import train as module
 from bench.cell import Arch, Cell, Recipe
 from bench.errors import DeviceError
 from bench.evaluation import MEASURED, Evaluation
@@ -113,9 +114,14 @@ def test_evaluations_are_whole_passes_in_eval_mode(digits):
         images, labels = next(training._data.evaluation_batches(part, 10_000))
         with torch.inference_mode():
             logits = net(images.double())
-        assert getattr(point, f"{part}_error") == pytest.approx((logits.argmax(1) != labels).double().mean().item(), abs=2e-3)
+        assert getattr(point, f"{part}_error") == pytest.approx(
+            (logits.argmax(1) != labels).double().mean().item(), abs=2e-3
+        )
         assert getattr(point, f"{part}_loss") == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-3)
-    sizes = {part: sum(len(y) for _, y in training._data.evaluation_batches(part, 100)) for part in ("train", "validation", "test")}
+    sizes = {
+        part: sum(len(y) for _, y in training._data.evaluation_batches(part, 100))
+        for part in ("train", "validation", "test")
+    }
     assert sizes == {"train": 1197, "validation": 300, "test": 300}
 
 
@@ -167,7 +173,9 @@ def test_a_loss_that_is_not_finite_ends_the_cell_as_diverged(digits):
 def test_precisions(digits):
     with pytest.raises(DeviceError, match="tf32"):
         Training(a_cell(dataclasses.replace(RECIPE, precision="tf32")), digits)
-    exact, rounded = (list(train(a_cell(dataclasses.replace(RECIPE, precision=p)), digits))[-1] for p in ("fp32", "bf16"))
+    exact, rounded = (
+        list(train(a_cell(dataclasses.replace(RECIPE, precision=p)), digits))[-1] for p in ("fp32", "bf16")
+    )
     assert exact.train_loss != rounded.train_loss
     assert exact.train_loss == pytest.approx(rounded.train_loss, rel=0.2)
 

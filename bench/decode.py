@@ -1,0 +1,215 @@
+"""Images from files: parquet as public hubs publish it, and a folder a class; decoded into uint8 arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from PIL import Image, UnidentifiedImageError
+
+from bench.errors import DataError
+from bench.source import Source
+
+BATCH_ROWS = 512  # of a parquet file, in memory at once
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".tif", ".tiff")
+
+
+class Part(NamedTuple):
+    """The images and labels of one part, as in Dataset."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Files(NamedTuple):
+    """The source files of each part; none for built-in data."""
+
+    train: list[Path]
+    test: list[Path]
+
+
+Decoded = tuple[Part, Part, tuple[str, ...]]
+Row = tuple[str, Any, int | None]  # where it is, for errors; what PIL can open; its label
+
+
+def files_of(source: Source) -> Files:
+    """The files a source is decoded from.
+
+    Raises:
+        DataError: when its folder, or the images of a part, are not there.
+    """
+    if not source.directory:
+        return Files([], [])
+    root = Path(source.directory)
+    if not root.is_dir():
+        raise DataError(f"{source}: there is no such folder")
+    files, pattern = _parquet_files(root) if source.kind == "parquet" else _folder_files(root)
+    for part, name in ((files.train, "train"), (files.test, "test")):
+        if not part:
+            raise DataError(f"{source}: no {name} images; expected: {pattern.format(name)}")
+    return files
+
+
+def _parquet_files(root: Path) -> tuple[Files, str]:
+    """train*.parquet or train*/*.parquet, in `root` or one folder below it; the same with test, else with val."""
+
+    def find(place: Path, part: str) -> list[Path]:
+        return sorted([*place.glob(f"{part}*.parquet"), *place.glob(f"{part}*/*.parquet")])
+
+    places = [root] if find(root, "train") else [p for p in sorted(root.iterdir()) if p.is_dir() and find(p, "train")]
+    if len(places) > 1:
+        raise DataError(f"{root}: several data sets; name one of the folders {', '.join(p.name for p in places)}")
+    files = [find(place, part) for place in places for part in ("train", "test", "val")] or [[], [], []]
+    return Files(files[0], files[1] or files[2]), "{}*.parquet"
+
+
+def _folder_files(root: Path) -> tuple[Files, str]:
+    """The images in train/CLASS/ and in test/CLASS/ (else val, valid or validation), by class and name."""
+
+    def find(part: str) -> list[Path]:
+        files = [path.relative_to(root) for path in (root / part).glob("*/**/*") if path.is_file()]
+        images = [f for f in files if f.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in f.parts)]
+        return [root / image for image in sorted(images, key=lambda image: image.parts)]
+
+    tests = (find(part) for part in ("test", "val", "valid", "validation"))
+    return Files(find("train"), next(filter(None, tests), [])), "{}/CLASS/*.png, or another image format"
+
+
+def folder(source: Source, files: Files) -> Decoded:
+    """A folder for each part, in it a folder for each class."""
+
+    def name(path: Path) -> str:
+        return path.relative_to(source.directory).parts[1]
+
+    names = tuple(sorted({name(path) for path in files.train}))
+    if unknown := [path for path in files.test if name(path) not in names]:
+        known = ", ".join(names)
+        raise DataError(f"{unknown[0]}: no training image has class {name(unknown[0])!r}; the classes: {known}")
+    rows = (((str(path), path, names.index(name(path))) for path in part) for part in files)
+    return _decode(source, rows, [len(part) for part in files], names)
+
+
+def parquet(source: Source, files: Files) -> Decoded:
+    """Image-classification parquet as public hubs publish it: encoded images and whole-number labels."""
+    counts = []
+    for part in files:
+        counts.append(0)
+        for file in part:
+            with _opened(file) as table:
+                counts[-1] += table.metadata.num_rows
+    return _decode(source, map(_parquet_rows, files), counts, _class_names(files.train[0]))
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(file) as table:
+            yield table
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file}: not a readable parquet file: {error}") from None
+
+
+def _parquet_rows(files: list[Path]) -> Iterator[Row]:
+    for file in files:
+        with _opened(file) as table:
+            image, label = _columns(file, table.schema_arrow)
+            column, _, inner = image.partition(".")
+            row = 0
+            for batch in table.iter_batches(BATCH_ROWS, columns=[image, label]):
+                images = pc.struct_field(batch[column], inner) if inner else batch[column]
+                for data, number in zip(images.to_pylist(), batch[label].to_pylist(), strict=True):
+                    yield f"{file}, row {row}", io.BytesIO(data or b""), number
+                    row += 1
+
+
+def _columns(file: Path, schema: pa.Schema) -> tuple[str, str]:
+    """The columns to read: images (plain bytes, or the `bytes` of a struct) and labels."""
+
+    def first(*names: str) -> pa.Field:
+        for name in names:
+            if name in schema.names:
+                return schema.field(name)
+        raise DataError(f"{file}: no column {' or '.join(names)}; it has {', '.join(schema.names)}")
+
+    image, label = first("img", "image"), first("label", "fine_label", "labels")
+    inner = {f.name: f.type for f in image.type} if pa.types.is_struct(image.type) else {}
+    content = inner.get("bytes", image.type)
+    if not (pa.types.is_binary(content) or pa.types.is_large_binary(content)):
+        raise DataError(f"{file}: column {image.name} is {image.type}; allowed: binary, or a struct with `bytes`")
+    if not pa.types.is_integer(label.type):
+        raise DataError(f"{file}: column {label.name} is {label.type}; allowed: whole numbers")
+    return f"{image.name}.bytes" if inner else image.name, label.name
+
+
+def _class_names(file: Path) -> tuple[str, ...] | None:
+    """The names that the hub's own metadata gives the labels, if any."""
+    with _opened(file) as table:
+        schema = table.schema_arrow
+        label = _columns(file, schema)[1]
+    try:
+        names = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]["names"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return tuple(map(str, names)) if isinstance(names, list) and names else None
+
+
+def _decode(source: Source, rows: Iterable[Iterable[Row]], counts: list[int], names: tuple[str, ...] | None) -> Decoded:
+    """Decode the rows of both parts: grey when every image is, else RGB with grey images' channels equal."""
+    train_rows, test_rows = rows
+    train_count, test_count = counts
+    if not (train_count and test_count):
+        raise DataError(f"{source}: {train_count} training and {test_count} test images; allowed: at least one of each")
+    train, grey = _stack(train_rows, train_count, len(names) if names else train_count)  # K classes need K images
+    if not names:
+        used = np.unique(train.labels)
+        if (missing := np.flatnonzero(used != np.arange(len(used)))).size:
+            raise DataError(f"{source}: labels go up to {used[-1]}, but no training image has label {missing[0]}")
+        names = tuple(map(str, used))
+    test, test_grey = _stack(test_rows, test_count, len(names), train.images.shape[-1])
+    if grey and test_grey:
+        train, test = (Part(np.ascontiguousarray(part.images[:, :1]), part.labels) for part in (train, test))
+    return train, test, names
+
+
+def _stack(rows: Iterable[Row], count: int, classes: int, side: int | None = None) -> tuple[Part, bool]:
+    """The images, in three channels, and labels of `count` rows; and whether all images are grey."""
+    images, labels, grey = np.empty(0, np.uint8), np.empty(count, np.int64), True
+    for index, (where, file, label) in enumerate(rows):
+        if label is None or not 0 <= label < classes:
+            given = "is missing" if label is None else label
+            raise DataError(f"{where}: label {given}; allowed: whole numbers from 0 to {classes - 1}")
+        pixels = _pixels(where, file)
+        height, width = pixels.shape[1:]
+        side = side or height
+        if (height, width) != (side, side):
+            raise DataError(f"{where}: {width} x {height} pixels; allowed: {side} x {side}, square and as the first")
+        if not index:
+            images = np.empty((count, 3, side, side), np.uint8)
+        images[index], labels[index] = pixels, label
+        grey = grey and len(pixels) == 1
+    return Part(images, labels), grey
+
+
+def _pixels(where: str, file: Any) -> np.ndarray:
+    """One image, uint8 [1 or 3, H, W]; transparency is dropped."""
+    try:
+        with Image.open(file) as image:
+            if image.mode[0] in "IF":
+                raise DataError(f"{where}: more than 8 bits a channel ({image.mode}); allowed: 8-bit images")
+            if image.mode in ("1", "L"):
+                return np.asarray(image.convert("L"))[np.newaxis]
+            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    except DataError:
+        raise
+    except UnidentifiedImageError:
+        raise DataError(f"{where}: not an image in a known format") from None
+    except Exception as error:  # PIL's decoders raise nearly anything on damaged bytes
+        raise DataError(f"{where}: not a readable image: {error}") from None

@@ -1,0 +1,51 @@
+"""Costs and expected times, against the sums they stand for."""
+
+import dataclasses
+
+import pytest
+from synthetic import RECIPE, a_cell, a_curve, a_host, a_run
+
+from bench import forecast, host
+from bench.forecast import Cost, Forecast
+from bench.source import Source
+from bench.store import Store
+
+COST = Cost(1, 1000, 1)
+
+
+def recorded(tmp_path, the_host, cells):
+    store = Store(tmp_path)
+    store.add_host(the_host)
+    for cell, seconds in cells:
+        curve = [dataclasses.replace(p, train_seconds=seconds, eval_seconds=1.0) for p in a_curve(cell)]
+        store.commit(cell, a_run(cell, curve, the_host, multiply_adds=1000), curve)
+    return Forecast(store.runs(), store.hosts(), None)
+
+
+def test_the_same_net_takes_what_it_took_and_others_their_share(tmp_path):
+    here = a_host(cpu=host.cpu_model())
+    times = recorded(tmp_path, here, [(a_cell(seed=0), 3.0), (a_cell(seed=1), 5.0)])
+    assert times.expect(a_cell(seed=7), COST) == forecast.Expected(5.0, measured=True)  # (4 + 6) / 2
+    twice = times.expect(a_cell(depth=20), Cost(1, 2000, 1))
+    assert not twice.measured and twice.seconds == pytest.approx(2 * 5.0, rel=0.25)
+    longer = dataclasses.replace(RECIPE, iterations=1000, drops=())
+    assert times.expect(a_cell(recipe=longer), COST).seconds == pytest.approx(10 * 5.0, rel=0.25)
+
+
+def test_another_machine_tells_nothing(tmp_path):
+    times = recorded(tmp_path, a_host(cpu="Another CPU"), [(a_cell(), 3.0)])
+    assert times.expect(a_cell(), COST) is None
+
+
+def test_costs_are_counted_once_and_then_remembered(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESBENCH_CACHE", str(tmp_path))
+    cells, sources = [a_cell(20, "A"), a_cell(20, "B"), a_cell(20, "A", seed=1)], {"digits": Source("digits")}
+    assert forecast.remembered(cells) == {}
+    found = forecast.costs_of(cells, sources, print)
+    # 3 input channels, as the paper counts: 269,722; digits have 1, so 2 * 9 * 16 weights less
+    assert found[cells[0].arch, "digits"].parameters == 269_722 - 2 * 9 * 16
+    assert found[cells[1].arch, "digits"].parameters == 272_474 - 2 * 9 * 16
+    monkeypatch.setattr(forecast.pool, "call", None)
+    assert forecast.costs_of(cells, sources, print) == found
+    (tmp_path / forecast.COSTS).write_text("damaged")
+    assert forecast.remembered(cells) == {}

@@ -1,0 +1,119 @@
+"""What machine this is: NVML through a scripted stand-in, and its real absence."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+from synthetic import a_host
+
+from bench import host
+from bench.errors import DeviceError
+from bench.host import Gpu, Toolkit
+
+TOOLKIT = Toolkit("2.11.0", "13.0", 91900, cuda_available=True)
+
+
+class NVMLError(Exception):
+    pass
+
+
+class FakeNvml:
+    """As much of pynvml as is asked, with failures on demand."""
+
+    NVMLError = NVMLError
+
+    def __init__(self, uuids, failing=()):
+        self._uuids, self._failing = uuids, failing
+
+    def __getattr__(self, name):
+        answers = {
+            "nvmlInit": lambda: None,
+            "nvmlShutdown": lambda: None,
+            "nvmlDeviceGetCount": lambda: len(self._uuids),
+            "nvmlDeviceGetHandleByIndex": lambda index: index,
+            "nvmlDeviceGetUUID": lambda index: self._uuids[index].encode(),
+            "nvmlDeviceGetName": lambda _: "NVIDIA H200",
+            "nvmlDeviceGetMemoryInfo": lambda _: SimpleNamespace(total=141 * 2**30),
+            "nvmlDeviceGetPowerManagementLimit": lambda _: 700_000,
+            "nvmlSystemGetDriverVersion": lambda: "580.1",
+        }
+
+        def fails(*_):
+            raise NVMLError("of the test")
+
+        return fails if name in self._failing else answers[name]
+
+
+def test_gpus_as_nvml_names_them():
+    found = host.gpus(FakeNvml(["GPU-a", "GPU-b"]), {})
+    assert found[0] == Gpu("GPU-a", "NVIDIA H200", 141 * 2**30, 700.0, "580.1")
+    assert [gpu.uuid for gpu in found] == ["GPU-a", "GPU-b"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        ("0", "a"),
+        ("2,0", "ca"),
+        ("", ""),
+        ("-1", ""),
+        ("0,-1,1", "a"),
+        ("GPU-b", "b"),
+        ("GPU-", ""),
+        ("1,1", "b"),
+        ("9", ""),
+        (" 0 , 1", "ab"),
+    ],
+)
+def test_cuda_visible_devices_is_honoured(visible, expected):
+    found = host.gpus(FakeNvml(["GPU-a", "GPU-b", "GPU-c"]), {"CUDA_VISIBLE_DEVICES": visible})
+    assert "".join(gpu.uuid[-1] for gpu in found) == expected
+
+
+def test_what_nvml_does_not_tell_is_none():
+    failing = ("nvmlDeviceGetPowerManagementLimit", "nvmlDeviceGetMemoryInfo", "nvmlSystemGetDriverVersion")
+    (gpu,) = host.gpus(FakeNvml(["GPU-a"], failing), {})
+    assert (gpu.memory_bytes, gpu.power_limit_watts, gpu.driver) == (None, None, None)
+
+
+def test_no_driver_is_no_gpu_and_a_broken_one_is_an_error():
+    assert host.gpus(FakeNvml(["GPU-a"], ("nvmlInit",)), {}) == []
+    with pytest.raises(DeviceError, match="NVML cannot list"):
+        host.gpus(FakeNvml(["GPU-a"], ("nvmlDeviceGetCount",)), {})
+
+
+def test_this_machine():
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        assert host.gpus() == []
+    else:
+        assert host.gpus(environment={}) != []
+        pynvml.nvmlShutdown()
+
+
+def test_a_cpu_cells_host_has_no_gpu_fields_and_a_gpu_cells_has():
+    cpu, gpu = (
+        host.describe(TOOLKIT, None),
+        host.describe(TOOLKIT, Gpu("GPU-a", "NVIDIA H200", 141 * 2**30, 700.0, "580")),
+    )
+    assert (cpu.gpu, cpu.cuda, cpu.cudnn) == (None, None, None)
+    assert (gpu.gpu, gpu.gpu_memory_gib, gpu.cuda) == ("NVIDIA H200", 141, "13.0")
+    assert gpu.label == "NVIDIA H200" and "core" in cpu.label
+    assert cpu.id != gpu.id and cpu.cores >= 1 and cpu.memory_gib >= 1
+
+
+def test_every_field_is_part_of_the_id():
+    base = a_host()
+    for field in dataclasses.fields(base):
+        assert dataclasses.replace(base, **{field.name: "another"}).id != base.id
+
+
+def test_cache_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("RESBENCH_CACHE", str(tmp_path))
+    assert host.cache_directory() == tmp_path
+    monkeypatch.delenv("RESBENCH_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
+    assert host.cache_directory() == tmp_path / "x" / "resbench"

@@ -1,0 +1,49 @@
+"""A finished run: final, best-on-validation and best-on-test stay apart."""
+
+import dataclasses
+import subprocess
+
+import pytest
+from synthetic import a_cell, a_curve, a_run
+
+from bench import run
+
+
+def test_final_and_best_are_kept_apart():
+    cell = a_cell()
+    curve = [
+        dataclasses.replace(point, train_error=0.5 - i / 10, validation_error=v, test_error=t)
+        for i, (point, v, t) in enumerate(zip(a_curve(cell), [0.4, 0.2, 0.3, 0.3], [0.5, 0.4, 0.1, 0.2], strict=True))
+    ]
+    found = run.results(cell, curve)
+    assert (found["iteration"], found["final_train_error"], found["final_test_error"]) == (100, 0.5 - 3 / 10, 0.2)
+    assert (found["best_validation_error"], found["best_validation_iteration"]) == (0.2, 50)
+    assert found["test_error_at_best_validation"] == 0.4
+    assert (found["best_test_error"], found["best_test_iteration"]) == (0.1, 75)
+    assert found["images_per_second"] == pytest.approx(100 * 32 / curve[-1].train_seconds)
+
+
+def test_no_curve_leaves_every_result_empty():
+    assert set(run.results(a_cell(), []).values()) == {None}
+
+
+def test_a_row_has_the_runs_and_the_cells_fields():
+    cell = a_cell(depth=20, seed=3)
+    row = run.row(cell, a_run(cell, a_curve(cell)))
+    assert (row["depth"], row["seed"], row["outcome"]) == (20, 3, "done")
+
+
+def test_provenance_names_the_commit_git_names():
+    found = run.provenance()
+    answer = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=run.__file__.rpartition("/")[0]
+    )
+    assert found.commit == (answer.stdout.strip() or None)
+    assert found.torch_version[0].isdigit()
+
+
+def test_without_git_there_is_no_commit(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    run.provenance.cache_clear()
+    assert (run.provenance().commit, run.provenance().dirty) == (None, None)
+    run.provenance.cache_clear()
