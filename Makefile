@@ -16,6 +16,7 @@ endif
 export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE  # without bytecode every import of torch takes seconds longer
 RESBENCH := $(PYTHON) -m bench.cli
+BENCH := $(PYTHON) -m pytest tests -o addopts= -p no:xdist --benchmark-only --benchmark-disable-gc -q
 
 .PHONY: help setup ablation plots test lint format bench gpu-check reference lock clean
 
@@ -53,12 +54,12 @@ format: $(READY) ## put the code in style
 	$(PYTHON) -m ruff format .
 
 bench: $(READY) ## the benchmarks, on the CPU or GPU there is
-	$(PYTHON) -m pytest tests --benchmark-only --benchmark-disable-gc -q
+	$(BENCH)
 
 # Run on a GPU machine, with the environment it has: make gpu-check PYTHON=python3 DATA=parquet:DIR
 gpu-check: $(READY) ## GPU tests, the benches, then pending CIFAR-10 cells (BUDGET seconds) into results/reference
 	$(PYTHON) -m pytest -m gpu
-	$(PYTHON) -m pytest tests --benchmark-only --benchmark-disable-gc -q
+	$(BENCH)
 	-timeout --signal=INT --kill-after=30 $(or $(BUDGET),300) \
 	  $(RESBENCH) run cifar10-short --set data=$(DATA) --device cuda --results results/reference
 	-$(RESBENCH) report cifar10-short --set data=$(DATA) --results results/reference --reports reports/reference

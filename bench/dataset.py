@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench import builtin, decode
-from bench.decode import Decoded, Files, files_of
+from bench.decode import Decoded, Files
 from bench.errors import DataError
 from bench.host import cache_directory
 from bench.source import Source
@@ -87,7 +87,7 @@ def load(source: Source, cache: Path | None = None) -> Dataset:
         DataError: when the source is absent or unreadable; names the file and the row, counted from 0.
     """
     try:
-        files = files_of(source)
+        files = decode.files_of(source)
         origin = _origin(source, files)
     except OSError as error:
         raise DataError(f"{source}: {error}") from None

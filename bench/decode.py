@@ -23,7 +23,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".
 
 
 class Part(NamedTuple):
-    """The images and labels of one part, as in Dataset."""
+    """One part of a data set: images uint8 [N, C, H, W], of one size and square; labels int64 [N]."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -36,7 +36,7 @@ class Files(NamedTuple):
     test: list[Path]
 
 
-Decoded = tuple[Part, Part, tuple[str, ...]]
+Decoded = tuple[Part, Part, tuple[str, ...]]  # training, test; the names of the classes
 Row = tuple[str, Any, int | None]  # where it is, for errors; what PIL can open; its label
 
 
@@ -45,6 +45,7 @@ def files_of(source: Source) -> Files:
 
     Raises:
         DataError: when its folder, or the images of a part, are not there.
+        OSError: when its folder cannot be read.
     """
     if not source.directory:
         return Files([], [])
@@ -84,7 +85,11 @@ def _folder_files(root: Path) -> tuple[Files, str]:
 
 
 def folder(source: Source, files: Files) -> Decoded:
-    """A folder for each part, in it a folder for each class."""
+    """Decode a folder for each part, in it a folder for each class.
+
+    Raises:
+        DataError: when an image or a class does not fit; names the file.
+    """
 
     def name(path: Path) -> str:
         return path.relative_to(source.directory).parts[1]
@@ -98,7 +103,11 @@ def folder(source: Source, files: Files) -> Decoded:
 
 
 def parquet(source: Source, files: Files) -> Decoded:
-    """Image-classification parquet as public hubs publish it: encoded images and whole-number labels."""
+    """Decode image-classification parquet as public hubs publish it: encoded images and whole-number labels.
+
+    Raises:
+        DataError: when a file, a column, an image or a label does not fit; names the file and the row, counted from 0.
+    """
     counts = []
     for part in files:
         counts.append(0)

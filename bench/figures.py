@@ -96,6 +96,7 @@ def _curves(summary: Summary, title: str) -> Picture | None:
         panel.set_ylabel("error")
     for panel in axes[-1]:
         panel.set_xlabel("iteration")
+    axes[0, 0].set_ylim(0, min(1.0, axes[0, 0].get_ylim()[1]))
     held_out = WORDS[summary.held_out]
     lines = [Line2D([], [], color=colour[d], lw=BOLD, label=f"{d} layers") for d in depths]
     lines.append(Line2D([], [], color="0.3", lw=THIN, label="training"))
@@ -127,7 +128,6 @@ def _label_curves(panel: Axes, title: str) -> None:
     panel.set_xlabel("")
     panel.set_ylabel("")
     panel.set_xlim(left=0)
-    panel.set_ylim(bottom=0)
     panel.yaxis.set_major_formatter(PercentFormatter(1.0))
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.xaxis.set_major_locator(MaxNLocator(4))
@@ -163,11 +163,8 @@ def _throughput(summary: Summary, title: str) -> Picture | None:
 
 
 def _memory(summary: Summary, title: str) -> Picture | None:
-    on_gpu = summary.runs["peak_allocated_bytes"].notna().any()
-    column, words = (
-        ("peak_allocated_bytes", "peak device memory, GB") if on_gpu else ("peak_rss_bytes", "peak resident memory, GB")
-    )
-    return _cost(summary, title, "memory", column, words, scale=1e-9)
+    where = "device memory" if summary.runs["peak_allocated_bytes"].notna().any() else "memory beyond Python and torch"
+    return _cost(summary, title, "memory", "peak_memory_bytes", f"peak {where}, MB", scale=1e-6)
 
 
 def _cost(summary: Summary, title: str, name: str, column: str, words: str, scale: float = 1.0) -> Picture | None:

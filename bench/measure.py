@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -44,7 +45,16 @@ class Memory:
 
 def peak_memory(device: torch.device) -> Memory:
     """The peaks since this process began."""
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    resident = _peak_resident()
     if device.type != "cuda":
         return Memory(None, None, resident)
     return Memory(torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device), resident)
+
+
+def _peak_resident() -> int:
+    """VmHWM where there is a /proc: getrusage's ru_maxrss also counts the process that this one was started from."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

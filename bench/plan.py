@@ -30,9 +30,9 @@ def show(study: Study, cells: Sequence[Cell], store: Store, device: str, workers
     times = Forecast(store.runs(), store.hosts(), gpus[0] if gpus else None)
     expected = {cell: times.expect(cell, costs[cell.arch, cell.data]) for cell in waiting}
     console.print(_table(cells, set(waiting), costs, expected))
-    where = gpus[0].name if gpus else "the CPU"
+    where, data = gpus[0].name if gpus else "the CPU", ", ".join(dict.fromkeys(cell.data for cell in cells))
     console.print(
-        f"{study.name}: {len(cells)} cells, {len(recorded)} recorded, {len(waiting)} to run on {where}, "
+        f"{study.name}: {len(cells)} cells on {data}, {len(recorded)} recorded, {len(waiting)} to run on {where}, "
         f"{places} at a time",
         highlight=False,
     )
@@ -41,8 +41,9 @@ def show(study: Study, cells: Sequence[Cell], store: Store, device: str, workers
 
 def _table(cells: Sequence[Cell], waiting: set[Cell], costs: Costs, expected: dict[Cell, Expected | None]) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 1))
-    for name in ("net", "data", "seeds", "to run", "iterations", "parameters", "multiply-adds", "seconds a cell"):
-        table.add_column(name, justify="left" if name in ("net", "data") else "right")
+    table.add_column("net", no_wrap=True)
+    for name in ("seeds", "to run", "iterations", "parameters", "multiply-adds", "s a cell"):
+        table.add_column(name, justify="right", no_wrap=True)
     groups: dict[Any, list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.arch, cell.recipe, cell.data), []).append(cell)
@@ -52,7 +53,6 @@ def _table(cells: Sequence[Cell], waiting: set[Cell], costs: Costs, expected: di
         time = next((expected[cell] for cell in group if expected.get(cell)), None)
         table.add_row(
             f"{arch.label} {names[group[0]]}".strip(),
-            data,
             str(len(group)),
             str(sum(cell in waiting for cell in group)),
             f"{recipe.iterations:,}",

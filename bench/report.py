@@ -20,7 +20,7 @@ from bench.store import Store, replacing
 from bench.study import Claim, Study
 from bench.summary import Summary, summaries
 
-COLUMN = {"images_per_second": "images_per_second", "peak_memory": "peak_rss_bytes"}
+COLUMN = {"images_per_second": "images_per_second", "peak_memory": "peak_memory_bytes"}
 
 
 def write(study: Study, cells: Sequence[Cell], store: Store, folder: Path) -> Path:
@@ -90,20 +90,18 @@ def _nets_table(summary: Summary) -> str:
     head += ["best test error, %", "parameters", "multiply-adds", "images/s", "peak memory, MB", "seconds a cell"]
     columns = ["final_train_error", *(["final_validation_error"] if validation else []), "final_test_error"]
     columns += ["test_error_at_best_validation"] if validation else []
-    rows = []
-    for net in summary.nets:
-        memory = "peak_allocated_bytes" if net.rows["peak_allocated_bytes"].notna().any() else "peak_rss_bytes"
-        rows.append(
-            [
-                f"{net.label} {_plain(net.variant)}".strip(),
-                str(len(net.done)),
-                *(_percent(net.estimate(column)) for column in [*columns, "best_test_error"]),
-                *(_whole(net.rows[name]) for name in ("parameters", "multiply_adds")),
-                _number(net.estimate("images_per_second"), 1, 0),
-                _number(net.estimate(memory), 1e-6, 0),
-                _number(net.estimate("wall_seconds"), 1, 1),
-            ]
-        )
+    rows = [
+        [
+            f"{net.label} {_plain(net.variant)}".strip(),
+            str(len(net.done)),
+            *(_percent(net.estimate(column)) for column in [*columns, "best_test_error"]),
+            *(_whole(net.rows[name]) for name in ("parameters", "multiply_adds")),
+            _number(net.estimate("images_per_second"), 1, 0),
+            _number(net.estimate("peak_memory_bytes"), 1e-6, 0),
+            _number(net.estimate("wall_seconds"), 1, 1),
+        ]
+        for net in summary.nets
+    ]
     return "\n\n".join(
         [
             "## All nets",
@@ -111,7 +109,8 @@ def _nets_table(summary: Summary) -> str:
             "Mean ± half-width of the 95 % interval over n seeds (Student's t). Final errors are those after the last "
             "iteration; the best test error is the lowest of any evaluation, chosen on the test set itself, and shown "
             "as papers often report it. Images a second count training steps alone, with other cells running "
-            "beside; peak memory is the process's resident set on a CPU, the allocator's peak on a GPU.",
+            "beside. Peak memory is, on a CPU, by how much the process's resident set grew beyond Python and torch; on "
+            "a GPU, the peak of torch's allocator.",
         ]
     )
 

@@ -71,7 +71,8 @@ class Run:
     """One row of `runs`, besides the cell's own fields. Errors are fractions, times seconds, memory bytes.
 
     `attempts` counts every start of the cell, `sharing` is the time-weighted mean number of cells that ran on its
-    device meanwhile, itself included. `error` and `log` are set where the outcome is neither done nor diverged.
+    device meanwhile, itself included. `base_rss_bytes` is the resident set before the cell began: Python and torch.
+    `error` and `log` are set where the outcome is neither done nor diverged.
     """
 
     cell_id: str
@@ -101,6 +102,7 @@ class Run:
     peak_allocated_bytes: int | None
     peak_reserved_bytes: int | None
     peak_rss_bytes: int | None
+    base_rss_bytes: int | None
     device: str
     threads: int
     workers: int

@@ -18,7 +18,7 @@ class Split(NamedTuple):
 
 
 def split(labels: np.ndarray, recipe: Recipe, holdout: int) -> Split:
-    """Divide a training set with these labels as `recipe.split` says (section 4.2's 50k, or 45k and 5k).
+    """Divide a training set with these labels, [N], as `recipe.split` says (section 4.2's 50k, or 45k and 5k).
 
     The `holdout` validation images are drawn by `recipe.split_seed`, each class giving its share within one. The
     training seed plays no part, so all seeds of a study hold out the same images.
@@ -36,7 +36,7 @@ def split(labels: np.ndarray, recipe: Recipe, holdout: int) -> Split:
 
 
 def stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Draw `count` indices so that each class has its share of them, within one; int64 [count], ascending.
+    """Draw `count` indices into `labels` [N], each class having its share within one; int64 [count], ascending.
 
     Shares are apportioned by largest remainder (ties go to the lower label), so they add up exactly. The draw uses
     PCG64's raw stream, which NumPy keeps the same for good, as it does not `Generator.permutation`.

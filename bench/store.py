@@ -165,6 +165,8 @@ class Store:
         with _storing(folder):
             present = {e.name for e in os.scandir(folder) if _is_part(e.name)} if folder.is_dir() else set()
         wanted = present if stems is None else present & {f"{stem}.parquet" for stem in stems}
+        if not wanted:
+            return schema.empty_table() if columns is None else schema.empty_table().select(columns)
         paths = [str(folder / part) for part in sorted(wanted)]
         import pyarrow.dataset as ds  # here, for it imports pandas
 

@@ -264,7 +264,7 @@ class _Sweep:
                 return []  # asked to stop, it saved its state
             curve = [Evaluation(**point) for point in event.value["curve"]]
             outcome = run.DIVERGED if curve and curve[-1].diverged else run.DONE
-            return [self._record(attempt, curve, outcome)]
+            return [self._record(attempt, curve, outcome, base=event.value["base_rss_bytes"])]
         if event.cause not in ("refused", "stopped") and attempt.number <= self._options.retries:
             self._watcher.note(f"{attempt.cell.label}: {event.reason}; trying again")
             self._queue.appendleft((attempt.cell, attempt.number + 1))
@@ -273,9 +273,17 @@ class _Sweep:
             return []
         outcome = event.cause if event.cause in run.OUTCOMES else run.FAILED
         curve = [attempt.curve[iteration] for iteration in sorted(attempt.curve)]
-        return [self._record(attempt, curve, outcome, event)]
+        return [self._record(attempt, curve, outcome, death=event)]
 
-    def _record(self, attempt: _Attempt, curve: Sequence[Evaluation], outcome: str, death: Died | None = None) -> str:
+    def _record(
+        self,
+        attempt: _Attempt,
+        curve: Sequence[Evaluation],
+        outcome: str,
+        *,
+        base: int | None = None,
+        death: Died | None = None,
+    ) -> str:
         cell, wall = attempt.cell, time.monotonic() - attempt.clock
         result = Run(
             cell_id=cell.id,
@@ -287,6 +295,7 @@ class _Sweep:
             **run.results(cell, curve),
             **asdict(self._cost(cell)),
             wall_seconds=wall,
+            base_rss_bytes=base,
             device=attempt.slot.device.partition(":")[0],
             threads=1,
             workers=len(self._slots),

@@ -17,6 +17,7 @@ from bench.dataset import Dataset
 from bench.errors import DataError
 from bench.evaluation import Evaluation
 from bench.host import Toolkit
+from bench.measure import peak_memory
 from bench.source import SHAPES, Source
 from bench.store import replacing
 from bench.train import Training
@@ -39,7 +40,7 @@ class Caller(Protocol):
 
 
 def run_cell(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    """Train one cell, sending each evaluation, and return `{"curve": ..., "data_sha256": ...}`.
+    """Train one cell, sending each evaluation, and return `{"curve": ..., "base_rss_bytes": ...}`.
 
     `job`: `cell` (flat fields), `source` (with its place), `device` (a torch device), `threads`, `checkpoint` (a path),
     `checkpoint_seconds` (between two checkpoints), `data_sha256` (what earlier runs saw, or None). An existing
@@ -48,6 +49,7 @@ def run_cell(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
     Raises:
         DataError: when the data is not what earlier runs recorded under its name.
     """
+    base = peak_memory(torch.device("cpu")).resident
     torch.set_num_threads(job["threads"])
     torch.set_flush_denormal(True)  # plain nets' vanishing activations are denormal: 10 times slower, and noise
     cell, checkpoint = Cell.from_flat(job["cell"]), Path(job["checkpoint"])
@@ -76,7 +78,7 @@ def run_cell(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
             written = time.monotonic()
         if stopping and not training.ended:
             return {"curve": None}
-    return {"curve": [asdict(point) for point in curve], "data_sha256": images.sha256}
+    return {"curve": [asdict(point) for point in curve], "base_rss_bytes": base}
 
 
 def _save(training: Training, curve: list[Evaluation], path: Path, cell: Cell) -> None:

@@ -18,6 +18,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture
+def fresh_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """For a test that must find no data set in the cache."""
+    monkeypatch.setenv("RESBENCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
 def study_file(tmp_path: Path):
     """Write a study file from its text and return its path."""
 

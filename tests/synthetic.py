@@ -72,6 +72,7 @@ def a_run(cell: Cell, curve: list[Evaluation], host: Host | None = None, **field
         "multiply_adds": 10_000 * cell.arch.depth,
         "activation_bytes": 4096,
         "wall_seconds": 1.5,
+        "base_rss_bytes": 400_000_000 if curve else None,
         "device": "cpu",
         "threads": 1,
         "workers": 2,

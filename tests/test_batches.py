@@ -1,4 +1,5 @@
-import hashlib
+"""Batches on their device: sampling by exact counts, augmentation against a reference a pixel at a time."""
+
 import itertools
 from fractions import Fraction
 
@@ -9,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, chisquare
 
-from bench.batches import Batches, DeviceData, Epoch, split
+from bench.batches import Batches, DeviceData, Epoch
 from bench.cell import Recipe
 from bench.dataset import Dataset
 from bench.errors import FieldError
-
-HOLDOUT_SHA256 = "af1098a0d464d73b2f3b09b2fdd8de672f1f0c83e5abada8b49973d93c352019"
+from bench.split import split
 
 
 def recipe(**fields):
@@ -44,51 +44,12 @@ def numbers_in(images, mean):
     return (digits @ torch.tensor([1, 256, 256**2])).tolist()
 
 
-# ---- split ----
-
-label_lists = st.lists(st.integers(0, 5), min_size=2, max_size=150).map(np.array)
+# ---- the data on its device ----
 
 
-@settings(deadline=None)
-@given(labels=label_lists, seed=st.integers(0, 2**32 - 1), data=st.data())
-def test_holdout_is_exact_stratified_disjoint_and_deterministic(labels, seed, data):
-    holdout = data.draw(st.integers(1, len(labels) - 1))
-    train, validation = split(labels, recipe(split="holdout", split_seed=seed), holdout)
-    assert len(validation) == holdout
-    assert sorted([*train, *validation]) == list(range(len(labels)))
-    assert np.all(np.diff(train) > 0) and np.all(np.diff(validation) > 0)
-    shares = np.bincount(labels, minlength=6) * holdout / len(labels)
-    assert np.all(np.abs(np.bincount(labels[validation], minlength=6) - shares) < 1)
-    again = split(labels, recipe(split="holdout", split_seed=seed, batch=7, lr=0.3), holdout)
-    assert np.array_equal(again.validation, validation)
-
-
-def test_the_papers_holdout_of_cifar_is_balanced_and_fixed_for_good():
-    labels = np.tile(np.arange(10), 5000)
-    train, validation = split(labels, recipe(split="holdout"), 5000)
-    assert np.bincount(labels[validation]).tolist() == [500] * 10
-    assert np.bincount(labels[train]).tolist() == [4500] * 10
-    assert hashlib.sha256(validation.astype("<i8").tobytes()).hexdigest() == HOLDOUT_SHA256
-
-
-def test_split_seeds_hold_out_different_images():
-    labels = np.tile(np.arange(10), 100)
-    drawn = [split(labels, recipe(split="holdout", split_seed=seed), 100).validation for seed in range(3)]
-    for a, b in itertools.combinations(drawn, 2):
-        assert 0 < len(np.intersect1d(a, b)) < 40  # 10 expected
-
-
-def test_full_holds_nothing_out():
-    train, validation = split(np.array([1, 0, 1]), recipe(split="full"), 1)
-    assert (train.tolist(), validation.tolist()) == ([0, 1, 2], [])
-
-
-def test_a_training_set_too_small_to_hold_anything_out():
+def test_data_too_small_to_hold_anything_out():
     with pytest.raises(FieldError, match="split = 'holdout' is not allowed; allowed: full, for a training set of 3"):
         DeviceData(data_of(noise(3)), recipe(split="holdout"))
-
-
-# ---- the data on its device ----
 
 
 def test_the_mean_is_that_of_the_training_part_alone():

@@ -30,8 +30,10 @@ def test_every_field_is_part_of_the_id():
     other = {
         "family": None,  # a change of family changes the legal depths: see below
         "depth": 101, "shortcut": "C", "width": 2.0, "stride": "v1.5", "iterations": 63_999, "batch": 127, "lr": 0.2,
-        "drops": (1, 2), "drop_factor": 0.2, "warmup": "paper", "momentum": 0.8, "weight_decay": 0.0, "decay_on": "weights",
-        "init_fan": "fan_in", "crop_padding": 3, "flip": False, "precision": "bf16", "eval_every": 10, "last_batch": "drop",
+        "drops": (1, 2), "drop_factor": 0.2, "warmup": "paper", "momentum": 0.8, "weight_decay": 0.0,
+        "decay_on": "weights",
+        "init_fan": "fan_in", "crop_padding": 3, "flip": False, "precision": "bf16", "eval_every": 10,
+        "last_batch": "drop",
         "split": "holdout", "split_seed": 1, "data": "cifar10", "seed": 1,
     }  # fmt: skip
     assert other.keys() == FIELDS.keys()
@@ -72,7 +74,8 @@ def test_nearest_depths_are_the_nearest_legal_ones(depth):
 
 @pytest.mark.parametrize(
     ("family", "depth", "named"),
-    [("cifar", 57, "56 and 62"), ("cifar", 3, "nearest: 8"), ("cifar", 99_999, "nearest: 6002"), ("imagenet", 20, "18 and 34"),
+    [("cifar", 57, "56 and 62"), ("cifar", 3, "nearest: 8"), ("cifar", 99_999, "nearest: 6002"),
+     ("imagenet", 20, "18 and 34"),
      ("imagenet", 500, "nearest: 152"), ("imagenet", 8, "nearest: 18")],
 )  # fmt: skip
 def test_an_illegal_depth_names_the_nearest(family, depth, named):

@@ -63,7 +63,7 @@ def test_costs_are_drawn_from_zero_and_name_the_device(summary, kind):
     (panel,) = picture.canvas.axes
     assert panel.get_ylim()[0] == 0
     assert "Imagined CPU" in picture.caption and "1.8 cells shared" in picture.caption
-    expected = 0.5 if kind == "memory" else summary.runs["images_per_second"].mean()
+    expected = 100 if kind == "memory" else summary.runs["images_per_second"].mean()
     assert panel.containers[0].lines[0].get_ydata() == pytest.approx([expected] * 2)
 
 

@@ -29,7 +29,7 @@ def test_a_dry_run_shows_costs_without_the_data_and_times_once_there_are_any(stu
     found, store = study.load(study_file(STUDY)), Store(tmp_path / "results")
     text = _shown(found, store)
     assert "269,722" in text and "853,018" in text  # the paper's nets, though CIFAR-10 is not here
-    assert "6 cells, 0 recorded, 6 to run on the CPU, 2 at a time" in text
+    assert "6 cells on cifar10, 0 recorded, 6 to run on the CPU, 2 at a time" in text
     assert "expected time: unknown" in text
     assert not store.root.exists()
 
@@ -40,7 +40,7 @@ def test_a_dry_run_shows_costs_without_the_data_and_times_once_there_are_any(stu
     text = _shown(found, store)
     seconds = curve[-1].train_seconds + curve[-1].eval_seconds
     assert f"{seconds:.1f}" in text.splitlines()[1] and "~" in text.splitlines()[2]
-    assert "6 cells, 1 recorded, 5 to run" in text and "such a machine has recorded (~:" in text
+    assert "6 cells on cifar10, 1 recorded, 5 to run" in text and "such a machine has recorded (~:" in text
 
 
 def test_all_recorded_is_nothing_to_run(study_file, tmp_path):

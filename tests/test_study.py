@@ -178,12 +178,12 @@ def test_200_mutated_files_are_read_or_refused_in_one_line(study_file):
 
 def test_files_that_are_no_study(study_file, tmp_path):
     for text in ("", "\n\n", "title = 'x'", "[[" * 2000, "a = " + "[" * 100_000):
-        with pytest.raises(InputError, match="study.toml"):
+        with pytest.raises(InputError, match=r"study\.toml"):
             study.load(study_file(text))
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not UTF-8"):
         study.load(tmp_path / "binary.toml")
     with pytest.raises(InputError, match="cannot be read"):
         study.load(tmp_path)
-    with pytest.raises(InputError, match="no study 'nothing'.*degradation"):
+    with pytest.raises(InputError, match=r"no study 'nothing'.*degradation"):
         study.find("nothing")

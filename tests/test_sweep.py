@@ -42,7 +42,7 @@ class Recorder:
     def note(self, text):
         self.notes.append(text)
 
-    def begin(self, cells, recorded, costs, device):
+    def begin(self, cells, recorded, _costs, device):
         self.begun = (len(cells), len(recorded), device)
 
     def started(self, cell):
@@ -51,7 +51,7 @@ class Recorder:
     def evaluated(self, cell, evaluation):
         pass
 
-    def ended(self, cell, result):
+    def ended(self, _cell, result):
         self.ends.append(result)
 
     def tick(self):
@@ -115,7 +115,7 @@ def test_a_cell_killed_half_way_resumes_to_the_same_bits(tmp_path):
 
 def test_each_trouble_costs_its_own_cell_and_is_recorded_as_what_it_was(store):
     cells = [a_cell(depth) for depth in (8, 14, 20, 26, 32)]
-    outcomes, _ = run(cells, store, entry="children:trouble_by_depth", retries=0, timeout=15.0)
+    outcomes, _ = run(cells, store, entry="children:trouble_by_depth", retries=0, timeout=6.0)
     assert outcomes == {"done": 1, "failed": 2, "out-of-memory": 1, "timed-out": 1}
     rows = {row["depth"]: row for row in store.runs().to_pylist()}
     assert {depth: row["outcome"] for depth, row in rows.items()} == {
@@ -123,7 +123,7 @@ def test_each_trouble_costs_its_own_cell_and_is_recorded_as_what_it_was(store):
     }  # fmt: skip
     assert rows[14]["error"] == "ZeroDivisionError: of the test" and "Traceback" in rows[14]["log"]
     assert rows[20]["error"] == "killed by SIGKILL"
-    assert rows[26]["error"] == "no end after 15 s"
+    assert rows[26]["error"] == "no end after 6 s"
     assert rows[14]["final_train_error"] is None and rows[14]["parameters"] > 0
     outcomes, watcher = run(cells[:2], store, retries=0)  # without the trouble, the failed cell alone runs again
     assert outcomes == {"done": 2} and [cell.arch.depth for cell in watcher.starts] == [14]
@@ -159,7 +159,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_cell_starts_again(tmp_path, s
 def test_other_images_of_the_same_name_are_refused(store):
     cell = a_cell(seed=5)
     store.commit(cell, a_run(cell, a_curve(synthetic_cell()), data_sha256="cd" * 32), [])
-    with pytest.raises(DataError, match="cdcdcdcdcdcd.*rename the folder"):
+    with pytest.raises(DataError, match=r"cdcdcdcdcdcd.*rename the folder"):
         run([a_cell()], store)
     assert len(store.runs()) == 1
 
@@ -193,8 +193,8 @@ def test_slots():
     assert [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in slots(gpus, 3)] == ["GPU-0", "GPU-1", "GPU-0"]
 
 
-def test_unlike_gpus_are_not_mixed(monkeypatch):
-    gpus = [host.Gpu("GPU-0", "H100", 80 * 2**30, 700.0, "580"), host.Gpu("GPU-1", "H200", 141 * 2**30, 700.0, "580")]
+def test_unlike_gpus_are_not_mixed():
+    gpus = [host.Gpu(f"GPU-{name}", name, 80 * 2**30, 700.0, "580") for name in ("H100", "H200")]
     with pytest.raises(DeviceError, match="H100, H200"):
         module._Sweep._check_device([a_cell()], gpus)
 
@@ -207,7 +207,6 @@ data = "digits"
 depth = [8, 14]
 shortcut = ["none", "B"]
 width = 0.5
-seeds = 2
 [recipe]
 iterations = 60
 batch = 32
@@ -233,7 +232,7 @@ def test_killing_the_orchestrator_at_random_moments_loses_and_doubles_nothing(st
     subprocess.run(_command(study, whole.root), check=True, env=_environment(), capture_output=True)
     rng = random.Random(7)
     kills = 0
-    for _ in range(4):
+    for _ in range(3):
         child = subprocess.Popen(_command(study, killed.root), env=_environment(), stdout=subprocess.DEVNULL)
         done_before = len(list(killed.root.glob("runs/*.parquet")))
         deadline, extra = time.monotonic() + 60, rng.random()
@@ -252,7 +251,7 @@ def test_killing_the_orchestrator_at_random_moments_loses_and_doubles_nothing(st
     assert kills >= 2
     subprocess.run(_command(study, killed.root), check=True, env=_environment(), capture_output=True)
     assert facts(killed) == facts(whole)
-    assert len(facts(killed)) == 8 * 6
+    assert len(facts(killed)) == 4 * 6
 
 
 def test_ctrl_c_stops_within_seconds_and_a_rerun_continues(study_file, tmp_path):

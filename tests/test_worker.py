@@ -51,7 +51,7 @@ def test_every_evaluation_is_sent_and_returned(job):
     answer = worker.run_cell(job, caller)
     assert caller.sent == answer["curve"]
     assert [Evaluation(**point).iteration for point in answer["curve"]] == [25, 50, 75, 100]
-    assert len(answer["data_sha256"]) == 64
+    assert 1e8 < answer["base_rss_bytes"] <= answer["curve"][0]["peak_rss_bytes"]
 
 
 def test_asked_to_stop_it_saves_and_returns_nothing_and_goes_on_later(job, tmp_path):
