@@ -38,8 +38,8 @@ ablation: $(READY) ## run a study (STUDY=degradation) and write its report
 	@$(RESBENCH) run $(STUDY) --results $(RESULTS)
 	@$(RESBENCH) report $(STUDY) --results $(RESULTS) --reports $(REPORTS)
 
-plots: $(READY) ## render a study's report again from the recorded tables
-	@$(RESBENCH) report $(STUDY) --results $(RESULTS) --reports $(REPORTS)
+plots: $(READY) ## render a study's report again from the recorded tables (the reference's, where there are no others)
+	@$(RESBENCH) report $(STUDY) --results $(if $(wildcard $(RESULTS)/runs),$(RESULTS),results/reference) --reports $(REPORTS)
 
 test: $(READY) ## the test suite: no network, no GPU, under 5 minutes on 2 cores
 	$(PYTHON) -m pytest

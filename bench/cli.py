@@ -32,8 +32,8 @@ examples:
   resbench run degradation --dry-run
   resbench run degradation --only depth=8|20,shortcut=none
   resbench run cifar10 --only seed=0 --device cuda --timeout 7200
-  resbench run degradation --set data=parquet:../shared/data/cifar10-jpeg --set iterations=300 --set drops=[150,225] \\
-      --set depth=[8,20] --set crop_padding=4 --name degradation-jpeg
+  resbench run degradation --set data=parquet:images --set iterations=300 --set drops=[150,225] --set eval_every=300 \\
+      --set depth=8 --set crop_padding=4 --name degradation-images
 """
 REPORT_EPILOG = """\
 Works from the tables alone: no torch, no GPU, no data set. Give --set and --name as for the run.
@@ -56,7 +56,7 @@ Decoded images are cached in $RESBENCH_CACHE, or resbench in the user's cache fo
 examples:
   resbench data digits
   resbench data cifar10
-  resbench data parquet:../shared/data/cifar10-jpeg
+  resbench data parquet:images
 """
 
 

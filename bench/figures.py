@@ -159,15 +159,18 @@ def _errors(summary: Summary, title: str) -> Picture | None:
 
 
 def _throughput(summary: Summary, title: str) -> Picture | None:
-    return _cost(summary, title, "throughput", "images_per_second", "training images a second")
+    return _cost(summary, title, "throughput", "images_per_second", "training images a second", "evaluations left out")
 
 
 def _memory(summary: Summary, title: str) -> Picture | None:
-    where = "device memory" if summary.runs["peak_allocated_bytes"].notna().any() else "memory beyond Python and torch"
-    return _cost(summary, title, "memory", "peak_memory_bytes", f"peak {where}, MB", scale=1e-6)
+    on_gpu = summary.runs["peak_allocated_bytes"].notna().any()
+    which = "of torch's allocator on the GPU" if on_gpu else "of the resident set, less Python and torch"
+    return _cost(summary, title, "memory", "peak_memory_bytes", "peak memory, MB", which, scale=1e-6)
 
 
-def _cost(summary: Summary, title: str, name: str, column: str, words: str, scale: float = 1.0) -> Picture | None:
+def _cost(
+    summary: Summary, title: str, name: str, column: str, words: str, which: str, scale: float = 1.0
+) -> Picture | None:
     nets = [net for net in summary.nets if net.estimate(column)]
     if not nets:
         return None
@@ -182,8 +185,8 @@ def _cost(summary: Summary, title: str, name: str, column: str, words: str, scal
     return Picture(
         name,
         canvas,
-        f"{words[0].upper()}{words[1:]}, against depth, on {summary.host.label}; mean over {_seeds(nets)} and its 95 % "
-        f"interval; {beside}.",
+        f"{words[0].upper()}{words[1:]} ({which}) against depth, on {summary.host.label}; mean over {_seeds(nets)} "
+        f"and its 95 % interval; {beside}.",
         f"Line chart of {words} against depth, a line for each kind of shortcut.",
     )
 

@@ -145,7 +145,7 @@ class _Child:
         self._kills = _out_of_memory_kills()
         self._connection, far = context.Pipe()
         self._process = context.Process(target=_main, args=(far, task), name=task.key, daemon=True)
-        with _environment(_ONE_THREAD):
+        with _environment(_TEMPLATE):
             self._process.start()
         far.close()
 
@@ -209,8 +209,12 @@ class _Child:
         return "\n".join(lines[-LOG_LINES:])
 
 
-# The template is forked, and a fork copies one thread only: no library may start others in it.
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+# The template is forked, and a fork copies one thread and no CUDA context: no library may start either in it.
+_TEMPLATE = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+}
 
 
 @contextmanager

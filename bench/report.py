@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def write(study: Study, cells: Sequence[Cell], store: Store, folder: Path) -> Pa
     found = summaries(cells, store)
     target = folder / study.name
     pictures = [_pictures(study, summary) for summary in found]
-    text = _markdown(study, found, pictures, store)
+    text = _markdown(study, found, pictures, store, folder)
     try:
         for number, own in enumerate(pictures):
             for picture in own:
@@ -59,7 +60,7 @@ def _pictures(study: Study, summary: Summary) -> list[Picture]:
     return [picture for picture in drawn if picture]
 
 
-def _markdown(study: Study, found: list[Summary], pictures: list[list[Picture]], store: Store) -> str:
+def _markdown(study: Study, found: list[Summary], pictures: list[list[Picture]], store: Store, folder: Path) -> str:
     parts = [f"# {study.title}", study.question]
     for number, (summary, own) in enumerate(zip(found, pictures, strict=True)):
         if len(found) > 1:
@@ -69,7 +70,7 @@ def _markdown(study: Study, found: list[Summary], pictures: list[list[Picture]],
             parts.append(f"![{_plain(picture.alternative)}]({(_figure_folder(number) / picture.name).as_posix()}.svg)")
             parts.append(f"*{picture.caption}*")
         parts += [_nets_table(summary), _cells_missing(summary), _claims(study, summary), _provenance(summary)]
-    parts.append(_again(study, store))
+    parts.append(_again(study, store, folder))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -185,18 +186,19 @@ def _checksums(runs: pd.DataFrame) -> Iterable[str]:
         yield f"{_plain(str(data))}, sha256 {checksums[0]}"
 
 
-def _again(study: Study, store: Store) -> str:
-    settings = "".join(f" --set {key}={_toml(value)}" for key, value in study.overrides.items())
+def _again(study: Study, store: Store, folder: Path) -> str:
+    settings = "".join(f" --set {shlex.quote(f'{key}={_toml(value)}')}" for key, value in study.overrides.items())
     named = f" --name {study.name}" if study.name != study.path.stem else ""
     place = "" if str(store.root) == "results" else f" --results {store.root.as_posix()}"
     which = study.path.stem if study.path.parent.name == "ablations" else study.path.as_posix()
     common = f"{which}{settings}{named}{place}"
+    pages = "" if str(folder) == "reports" else f" --reports {folder.as_posix()}"
     lines = [
         "## Get it again",
         "",
         "```",
-        f"resbench run {common}       # the cells that are not recorded",
-        f"resbench report {common}    # this page, from the tables",
+        f"resbench run {common}    # the cells that are not recorded",
+        f"resbench report {common}{pages}    # this page, from the tables",
         "```",
         "",
         f"The tables: `{store.root.as_posix()}/runs`, `curves` and `hosts`, parquet.",

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench import dataset
 from bench.batches import Batches, DeviceData
 from bench.cell import WARM_UP_ERROR, WARM_UP_WINDOW, Cell, Recipe
 from bench.dataset import Dataset
@@ -17,21 +18,23 @@ from bench.errors import DeviceError
 from bench.evaluation import Evaluation
 from bench.measure import Stopwatch, peak_memory
 from bench.nets import build
+from bench.source import Source
 
 EVALUATION_BATCH = 500  # images; larger does not pay on a CPU (measured: the activations leave its caches)
 
 
-def train(cell: Cell, dataset: Dataset, device: str = "cpu") -> Iterator[Evaluation]:
+def train(cell: Cell, images: Dataset | None = None, device: str = "cpu") -> Iterator[Evaluation]:
     """Train `cell` from the start, yielding an evaluation every `eval_every` iterations and at the end.
 
-    Ends early where a loss is no longer finite: the last evaluation then says `diverged`. On a CPU the same cell gives
+    `images` may be left out for built-in data: digits, or CIFAR downloaded before. Ends early where a loss is no longer finite: the last evaluation then says `diverged`. On a CPU the same cell gives
     the same bits, timings and memory aside, for one number of torch threads.
 
     Raises:
+        DataError: when the images are not there.
         DeviceError: when the device cannot do what the recipe asks.
         FieldError: when data and recipe do not fit.
     """
-    training = Training(cell, dataset, device)
+    training = Training(cell, images or dataset.load(Source.parse(cell.data)), device)
     while not training.ended:
         training.advance(training.next_evaluation)
         yield training.evaluate()
@@ -40,16 +43,16 @@ def train(cell: Cell, dataset: Dataset, device: str = "cpu") -> Iterator[Evaluat
 class Training:
     """A cell between two iterations; `state` and `restore` carry it from one process to another, bit for bit."""
 
-    def __init__(self, cell: Cell, dataset: Dataset, device: str = "cpu") -> None:
+    def __init__(self, cell: Cell, images: Dataset, device: str = "cpu") -> None:
         self.cell, self.device = cell, torch.device(device)
         recipe = cell.recipe
         self._context = _precision(recipe, self.device)
         net = build(
-            cell.arch, channels=dataset.channels, classes=dataset.classes, seed=cell.seed, init_fan=recipe.init_fan
+            cell.arch, channels=images.channels, classes=images.classes, seed=cell.seed, init_fan=recipe.init_fan
         )
         layout = _memory_format(net, self.device)
         self.net = net.to(self.device, memory_format=layout)
-        self._data = DeviceData(dataset, recipe, self.device, layout)
+        self._data = DeviceData(images, recipe, self.device, layout)
         self._batches = Batches(self._data, recipe, cell.seed)
         groups = parameter_groups(self.net, recipe)
         self._optimizer = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)

@@ -89,8 +89,8 @@ def test_both_pages_say_how_to_get_it_again(made):
     text = (report.write(found, found.cells, store, folder).parent / "report.md").read_text()
     assert f"resbench run {found.path.as_posix()} --results {store.root.as_posix()} " in text
     changed = study.load(found.path, {"depth": [8], "flip": False}, "other")
-    text = report._again(changed, Store(ROOT / "results"))
-    assert "--set depth=[8] --set flip=false --name other" in text
+    text = report._again(changed, Store(ROOT / "results"), ROOT / "reports")
+    assert "--set 'depth=[8]' --set flip=false --name other" in text
 
 
 def test_a_second_host_has_its_own_part(made):

@@ -1,10 +1,15 @@
 """The child's side of a cell: what it sends, saves and surveys. (How children die and resume: test_sweep.)"""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
+from conftest import ROOT
 from synthetic import RECIPE, a_cell
 
-from bench import worker
+from bench import pool, worker
 from bench.cell import values
 from bench.errors import DataError
 from bench.evaluation import Evaluation
@@ -84,3 +89,24 @@ def test_a_survey_tells_what_only_torch_knows():
     assert [parameters for parameters, _, _ in answer["costs"]] == [269_722, 269_722 - 288]
     assert answer["toolkit"].torch == torch.__version__
     assert set(answer["checksums"]) == {"digits"}  # cifar10's shape is known without its images
+
+
+TEMPLATE = """
+import os
+import torch
+def refuse(*_):
+    raise RuntimeError("a CUDA call in the template")
+for name in ("_cuda_getDeviceCount", "_cuda_init"):
+    setattr(torch._C, name, refuse)
+import bench.worker
+print(len(os.listdir("/proc/self/task")), torch.cuda.is_initialized())
+"""
+
+
+def test_the_template_starts_no_thread_and_touches_no_device():
+    """It is forked for each cell, and neither a thread nor a CUDA context survives that."""
+    environment = os.environ | pool._TEMPLATE
+    answer = subprocess.run(
+        [sys.executable, "-c", TEMPLATE], check=True, capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    assert answer.stdout.split() == ["1", "False"]
