@@ -155,8 +155,9 @@ class Grid(Tracker):
             table.add_row(name, *(_show(rows[name].get(seed)) for seed in seeds))
         hidden = len(rows) - len(shown)
         more = [Text(f"and {hidden} rows more", style="dim")] if hidden else []
-        bar = ProgressBar(total=1.0, completed=self.fraction(), width=48)
-        return Group(Text(self.device, style="dim"), table, *more, bar, Text(self.summary()))
+        whole = Table.grid(padding=(0, 1))
+        whole.add_row(ProgressBar(total=1.0, completed=self.fraction(), width=40), self.summary())
+        return Group(Text(self.device, style="dim"), table, *more, whole)
 
 
 def _liveliness(states: dict[int, _State]) -> int:
