@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
+from itertools import pairwise
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,12 @@ def _git(*arguments: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Provenance):
     """One row of `runs`, besides the cell's own fields. Errors are fractions, times seconds, memory bytes.
 
     `attempts` counts every start of the cell, `sharing` is the time-weighted mean number of cells that ran on its
     device meanwhile, itself included. `base_rss_bytes` is the resident set before the cell began: Python and torch.
+    `wall_seconds` is of the last attempt, from its start to its row; the other times are of all attempts.
     `error` and `log` are set where the outcome is neither done nor diverged.
     """
 
@@ -111,16 +113,9 @@ class Run:
     host_id: str
     started: datetime
     finished: datetime
-    resbench_version: str
-    python_version: str
-    torch_version: str
-    torchvision_version: str
-    numpy_version: str
-    commit: str | None
-    dirty: bool | None
 
 
-def results(cell: Cell, curve: Sequence[Evaluation]) -> dict[str, Any]:
+def results(curve: Sequence[Evaluation]) -> dict[str, Any]:
     """The fields of a Run that a curve decides; all None for an empty one.
 
     Final, best-on-validation and best-on-test errors are kept apart, so that no reader has to guess whether the test
@@ -132,7 +127,8 @@ def results(cell: Cell, curve: Sequence[Evaluation]) -> dict[str, Any]:
     def take(point: Evaluation | None, name: str) -> Any:
         return getattr(point, name) if point else None
 
-    trained = last.iteration * cell.recipe.batch if last else 0
+    seconds = [0.0, *(point.train_seconds for point in curve)]
+    images = sum(p.images_per_second * (end - start) for p, (start, end) in zip(curve, pairwise(seconds), strict=True))
     return {
         "iteration": take(last, "iteration"),
         "final_running_error": take(last, "running_error"),
@@ -147,7 +143,7 @@ def results(cell: Cell, curve: Sequence[Evaluation]) -> dict[str, Any]:
         "best_test_iteration": take(on_test, "iteration"),
         "train_seconds": take(last, "train_seconds"),
         "eval_seconds": take(last, "eval_seconds"),
-        "images_per_second": trained / last.train_seconds if last and last.train_seconds else None,
+        "images_per_second": images / last.train_seconds if last and last.train_seconds else None,
         "peak_allocated_bytes": take(last, "peak_allocated_bytes"),
         "peak_reserved_bytes": take(last, "peak_reserved_bytes"),
         "peak_rss_bytes": take(last, "peak_rss_bytes"),

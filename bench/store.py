@@ -51,10 +51,9 @@ def _columns(record: type) -> list[pa.Field]:
 
 _VERSION_COLUMN = pa.field("schema_version", pa.int64())
 _CELL_COLUMNS = [pa.field(name, _ARROW[kind.type]) for name, kind in FIELDS.items()]
-RUNS = pa.schema([_VERSION_COLUMN, *_columns(Run)[:2], *_CELL_COLUMNS, *_columns(Run)[2:]])
-CURVES = pa.schema(
-    [_VERSION_COLUMN, pa.field("cell_id", pa.string()), pa.field("run_id", pa.string()), *_columns(Evaluation)]
-)
+_KEYS = [pa.field("cell_id", pa.string()), pa.field("run_id", pa.string())]
+RUNS = pa.schema([_VERSION_COLUMN, *_KEYS, *_CELL_COLUMNS, *(c for c in _columns(Run) if c not in _KEYS)])
+CURVES = pa.schema([_VERSION_COLUMN, *_KEYS, *_columns(Evaluation)])
 HOSTS = pa.schema([_VERSION_COLUMN, pa.field("host_id", pa.string()), *_columns(Host)])
 
 

@@ -292,7 +292,7 @@ class _Sweep:
             attempts=self._attempts.get(cell.id, 0) + attempt.number,
             error=death.reason if death else None,
             log=death.log if death else None,
-            **run.results(cell, curve),
+            **run.results(curve),
             **asdict(self._cost(cell)),
             wall_seconds=wall,
             base_rss_bytes=base,

@@ -67,7 +67,7 @@ def a_run(cell: Cell, curve: list[Evaluation], host: Host | None = None, **field
         "attempts": 1,
         "error": None if curve else "ZeroDivisionError: imagined",
         "log": None if curve else "the end of a log",
-        **run.results(cell, curve),
+        **run.results(curve),
         "parameters": 1000 * cell.arch.depth,
         "multiply_adds": 10_000 * cell.arch.depth,
         "activation_bytes": 4096,

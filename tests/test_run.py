@@ -15,16 +15,23 @@ def test_final_and_best_are_kept_apart():
         dataclasses.replace(point, train_error=0.5 - i / 10, validation_error=v, test_error=t)
         for i, (point, v, t) in enumerate(zip(a_curve(cell), [0.4, 0.2, 0.3, 0.3], [0.5, 0.4, 0.1, 0.2], strict=True))
     ]
-    found = run.results(cell, curve)
+    found = run.results(curve)
     assert (found["iteration"], found["final_train_error"], found["final_test_error"]) == (100, 0.5 - 3 / 10, 0.2)
     assert (found["best_validation_error"], found["best_validation_iteration"]) == (0.2, 50)
     assert found["test_error_at_best_validation"] == 0.4
     assert (found["best_test_error"], found["best_test_iteration"]) == (0.1, 75)
-    assert found["images_per_second"] == pytest.approx(100 * 32 / curve[-1].train_seconds)
+
+
+def test_images_a_second_are_all_images_over_all_training_seconds():
+    """100 images in 1 s, then 300 in 2 s."""
+    first, second = a_curve(a_cell())[:2]
+    first = dataclasses.replace(first, images_per_second=100.0, train_seconds=1.0)
+    second = dataclasses.replace(second, images_per_second=150.0, train_seconds=3.0)
+    assert run.results([first, second])["images_per_second"] == pytest.approx(400 / 3)
 
 
 def test_no_curve_leaves_every_result_empty():
-    assert set(run.results(a_cell(), []).values()) == {None}
+    assert set(run.results([]).values()) == {None}
 
 
 def test_a_row_has_the_runs_and_the_cells_fields():
