@@ -28,7 +28,10 @@ OUTCOMES = (DONE, DIVERGED, FAILED, OUT_OF_MEMORY, TIMED_OUT)
 
 @dataclass(frozen=True)
 class Provenance:
-    """The code that ran: versions, and the commit of the harness (None outside a git checkout)."""
+    """The code that ran: versions, the commit of the harness, and whether its code differs from that commit.
+
+    The last two are None outside a git checkout.
+    """
 
     resbench_version: str
     python_version: str
@@ -44,7 +47,7 @@ def provenance() -> Provenance:
     """The code of this process; asks git once."""
     packages = {f"{name}_version": _version(name) for name in ("resbench", "torch", "torchvision", "numpy")}
     commit = _git("rev-parse", "HEAD")
-    dirty = bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None
+    dirty = bool(_git("status", "--porcelain", "--", ".")) if commit else None  # this package alone: results come and go
     return Provenance(python_version=platform.python_version(), commit=commit, dirty=dirty, **packages)
 
 
