@@ -47,7 +47,8 @@ def provenance() -> Provenance:
     """The code of this process; asks git once."""
     packages = {f"{name}_version": _version(name) for name in ("resbench", "torch", "torchvision", "numpy")}
     commit = _git("rev-parse", "HEAD")
-    dirty = bool(_git("status", "--porcelain", "--", ".")) if commit else None  # this package alone: results come and go
+    changes = _git("status", "--porcelain", "--", ".")  # in this package alone: results come and go
+    dirty = bool(changes) if commit else None
     return Provenance(python_version=platform.python_version(), commit=commit, dirty=dirty, **packages)
 
 
