@@ -58,6 +58,7 @@ bench: $(READY) ## the benchmarks, on the CPU or GPU there is
 
 # Run on a GPU machine, with the environment it has: make gpu-check PYTHON=python3 DATA=parquet:DIR
 gpu-check: $(READY) ## GPU tests, the benches, then pending CIFAR-10 cells (BUDGET seconds) into results/reference
+	@$(PYTHON) -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "gpu-check: torch sees no CUDA device")'
 	$(PYTHON) -m pytest -m gpu
 	$(BENCH)
 	-timeout --signal=INT --kill-after=30 $(or $(BUDGET),300) \

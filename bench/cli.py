@@ -30,10 +30,10 @@ Ctrl-C stops within seconds and loses nothing: run again to continue.
 
 examples:
   resbench run degradation --dry-run
-  resbench run degradation --only depth=8|20,shortcut=none
+  resbench run degradation --only 'depth=8|20,shortcut=none'
   resbench run cifar10 --only seed=0 --device cuda --timeout 7200
-  resbench run degradation --set data=parquet:images --set iterations=300 --set drops=[150,225] --set eval_every=300 \\
-      --set depth=8 --set crop_padding=4 --name degradation-images
+  resbench run degradation --name degradation-images --set data=parquet:images --set depth=8 --set crop_padding=4 \\
+      --set iterations=300 --set 'drops=[150,225]' --set eval_every=300
 """
 REPORT_EPILOG = """\
 Works from the tables alone: no torch, no GPU, no data set. Give --set and --name as for the run.
@@ -190,13 +190,14 @@ def _study(options: argparse.Namespace) -> Study:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    from bench.matrix import AXES, unknown_key
+    from bench.matrix import AXES, read_axes, unknown_key
 
     key, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"--set {text}: must be KEY=VALUE")
     if key not in AXES:
         raise unknown_key(key, AXES, f"--set {text}")
+    read_axes({key: _value(value)}, f"--set {text}")  # said here, where it was given
     return key, _value(value)
 
 

@@ -29,6 +29,7 @@ STYLES = {
     run.OUT_OF_MEMORY: "red",
     run.TIMED_OUT: "red",
 }
+SILENCE_SECONDS = 60.0
 MOST_ROWS = 40  # of the grid; a larger matrix shows the rows where something happens
 
 
@@ -108,7 +109,9 @@ class Tracker:
 
 
 class Lines(Tracker):
-    """A line an event: for logs."""
+    """A line an event, and one a minute where none happens: for logs."""
+
+    _said = 0.0
 
     def begin(self, cells: Sequence[Cell], recorded: dict[str, str], costs: Costs, device: str) -> None:
         """Learn the matrix, and say how much of it is left."""
@@ -122,6 +125,13 @@ class Lines(Tracker):
         train = f", training error {percent(result.final_train_error)}" if result.final_train_error is not None else ""
         line = f"{cell.label}: {result.outcome}{error}{train}, {duration(result.wall_seconds)}; {self.summary()}"
         self.console.print(Text(line), soft_wrap=True)
+        self._said = time.monotonic()
+
+    def tick(self) -> None:
+        """Say where the sweep is, when nothing was said for a minute."""
+        if time.monotonic() - max(self._said, self._began) > SILENCE_SECONDS:
+            self.console.print(Text(self.summary()), soft_wrap=True)
+            self._said = time.monotonic()
 
 
 class Grid(Tracker):

@@ -146,7 +146,7 @@ def _claim(claim: Claim, summary: Summary) -> list[str]:
     left, right = (side[0] if len(side) == 1 else None for side in sides)
     errors = claim.metric.endswith("_error")
     scale, unit, digits = (100, " %", 1) if errors else (1e-6, " MB", 0) if "memory" in claim.metric else (1, "", 0)
-    margin = f" by {claim.margin:g} or more" if claim.margin else ""
+    margin = f" by {claim.margin:g}{' points' if errors else unit} or more" if claim.margin else ""
     gap = f"{scale * (left.mean - right.mean):+.{digits}f}{' points' if errors else unit}" if left and right else "–"
     metric = claim.metric.replace("_", " ")
     show = (f"{_number(side, scale, digits)}{unit} (n={side.n})" if side else "–" for side in (left, right))

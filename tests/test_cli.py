@@ -80,6 +80,7 @@ def test_data_describes(capsys):
         (["run", "degradation", "--only", "depth"], "KEY=VALUE"),
         (["run", "degradation", "--only", "dept=8"], "did you mean 'depth'"),
         (["run", "degradation", "--set", "depth=57"], "56 and 62"),
+        (["run", "degradation", "--set", "iterations=ten"], "--set iterations=ten: iterations = 'ten' is not allowed"),
         (["run", "degradation", "--set", "itrations=57"], "did you mean 'iterations'"),
         (["run", "degradation", "--name", "../x"], "--name"),
         (["run", "degradation", "--device", "cuda", "--dry-run"], "--device cuda"),

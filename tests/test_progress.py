@@ -35,6 +35,17 @@ def test_lines_say_every_end_with_its_error_and_the_whole():
     assert display.summary().startswith("3 of 8 cells")
 
 
+def test_lines_are_not_silent_for_long(monkeypatch):
+    console = Console(file=io.StringIO(), width=200)
+    display, _ = _watch(Lines, console)
+    before = console.file.getvalue()
+    display.tick()
+    assert console.file.getvalue() == before
+    monkeypatch.setattr("bench.progress.SILENCE_SECONDS", -1.0)
+    display.tick()
+    assert console.file.getvalue()[len(before) :].startswith("3 of 8 cells")
+
+
 def test_the_grid_shows_every_cell_in_its_state():
     console = Console(file=io.StringIO(), width=100, height=50)
     grid, _ = _watch(Grid, console)
