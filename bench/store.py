@@ -2,6 +2,8 @@
 
 runs/<cell id>.parquet            one row: the cell has ended. This file is the commit marker.
 curves/<cell id>-<run id>.parquet its evaluations; counts only while a row of `runs` names it.
+layers/, slices/                  likewise: its layers at each evaluation, and its loss slices, where they were taken.
+nets/<cell id>-<run id>.pt        its trained net, where it was kept.
 hosts/<host id>.parquet           one row: a machine that rows refer to.
 checkpoints/, logs/               of cells under way; no table, safe to delete between runs.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import types
 import typing
@@ -21,6 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.analysis import Layer, SlicePoint
 from bench.cell import FIELDS, Cell
 from bench.errors import StoreError
 from bench.evaluation import Evaluation
@@ -54,7 +58,10 @@ _CELL_COLUMNS = [pa.field(name, _ARROW[kind.type]) for name, kind in FIELDS.item
 _KEYS = [pa.field("cell_id", pa.string()), pa.field("run_id", pa.string())]
 RUNS = pa.schema([_VERSION_COLUMN, *_KEYS, *_CELL_COLUMNS, *(c for c in _columns(Run) if c not in _KEYS)])
 CURVES = pa.schema([_VERSION_COLUMN, *_KEYS, *_columns(Evaluation)])
+LAYERS = pa.schema([_VERSION_COLUMN, *_KEYS, *_columns(Layer)])
+SLICES = pa.schema([_VERSION_COLUMN, *_KEYS, *_columns(SlicePoint)])
 HOSTS = pa.schema([_VERSION_COLUMN, pa.field("host_id", pa.string()), *_columns(Host)])
+_PARTS = ("curves/*.parquet", "layers/*.parquet", "slices/*.parquet", "nets/*.pt")  # of a run; its row names them
 
 
 class Store:
@@ -63,22 +70,29 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def commit(self, cell: Cell, run: Run, curve: Sequence[Evaluation]) -> None:
-        """Record how a cell ended: its curve first, then its row, which makes both count.
+    def commit(self, cell: Cell, run: Run, curve: Sequence[Evaluation], layers: Sequence[Layer] = ()) -> None:
+        """Record how a cell ended: its curve and layers first, then its row, which makes them count.
 
-        The row of an earlier attempt at the cell is replaced, and that attempt's curve removed.
+        The row of an earlier attempt at the cell is replaced, and that attempt's parts removed.
 
         Raises:
             StoreError: when a file cannot be written; what was recorded before stays.
         """
-        keys = {"cell_id": run.cell_id, "run_id": run.run_id}
-        if curve:
-            part = self.root / "curves" / f"{run.cell_id}-{run.run_id}.parquet"
-            self._write(part, [keys | dataclasses.asdict(point) for point in curve], CURVES)
+        self._write_part("curves", run.cell_id, run.run_id, curve, CURVES)
+        self._write_part("layers", run.cell_id, run.run_id, layers, LAYERS)
         self._write(self.root / "runs" / f"{run.cell_id}.parquet", [row(cell, run)], RUNS)
-        for stale in self.root.glob(f"curves/{run.cell_id}-*.parquet"):
-            if stale.stem != f"{run.cell_id}-{run.run_id}":
-                stale.unlink(missing_ok=True)
+        for part in _PARTS:
+            for stale in self.root.glob(part.replace("*", f"{run.cell_id}-*")):
+                if stale.stem != f"{run.cell_id}-{run.run_id}":
+                    stale.unlink(missing_ok=True)
+
+    def commit_slices(self, cell_id: str, run_id: str, points: Sequence[SlicePoint]) -> None:
+        """Record the loss slices of a finished run, in place of those taken before.
+
+        Raises:
+            StoreError: when the file cannot be written.
+        """
+        self._write_part("slices", cell_id, run_id, points, SLICES)
 
     def add_host(self, host: Host) -> None:
         """Record a machine that runs will refer to; once is enough."""
@@ -96,9 +110,17 @@ class Store:
 
     def curves(self, runs: pa.Table) -> pa.Table:
         """The evaluations that belong to these rows of `runs`, in order of iteration within each run."""
-        pairs = zip(runs["cell_id"].to_pylist(), runs["run_id"].to_pylist(), strict=True)
-        table = self._read("curves", CURVES, (f"{cell_id}-{run_id}" for cell_id, run_id in pairs))
-        return table.sort_by([("cell_id", "ascending"), ("iteration", "ascending")])
+        return self._read_parts("curves", CURVES, runs).sort_by([("cell_id", "ascending"), ("iteration", "ascending")])
+
+    def layers(self, runs: pa.Table) -> pa.Table:
+        """The layers that belong to these rows of `runs`, by iteration and depth within each run."""
+        keys = ("cell_id", "iteration", "layer")
+        return self._read_parts("layers", LAYERS, runs).sort_by([(key, "ascending") for key in keys])
+
+    def slices(self, runs: pa.Table) -> pa.Table:
+        """The points of loss slices that belong to these rows of `runs`."""
+        keys = ("cell_id", "dimensions", "a", "b")
+        return self._read_parts("slices", SLICES, runs).sort_by([(key, "ascending") for key in keys])
 
     def hosts(self) -> dict[str, Host]:
         """The machines that rows refer to, by the id that rows name."""
@@ -112,6 +134,10 @@ class Store:
         for seen in self._read("runs", RUNS, columns=["data", "data_sha256"]).to_pylist():
             found.setdefault(seen["data"], set()).add(seen["data_sha256"])
         return found
+
+    def net(self, cell_id: str, run_id: str) -> Path:
+        """Where a finished run's net is, if it was kept."""
+        return self.root / "nets" / f"{cell_id}-{run_id}.pt"
 
     def checkpoint(self, cell_id: str) -> Path:
         """Where a cell under way keeps its state."""
@@ -148,14 +174,24 @@ class Store:
             temporary.unlink(missing_ok=True)
         named = self._read("runs", RUNS, columns=["cell_id", "run_id"])
         kept = {f"{run['cell_id']}-{run['run_id']}" for run in named.to_pylist()}
-        for part in self.root.glob("curves/*.parquet"):
+        for part in itertools.chain.from_iterable(map(self.root.glob, _PARTS)):
             if part.stem not in kept:
                 part.unlink(missing_ok=True)
+
+    def _write_part(self, name: str, cell_id: str, run_id: str, records: Sequence[Any], schema: pa.Schema) -> None:
+        if records:
+            keys = {"cell_id": cell_id, "run_id": run_id}
+            path = self.root / name / f"{cell_id}-{run_id}.parquet"
+            self._write(path, [keys | dataclasses.asdict(record) for record in records], schema)
 
     def _write(self, path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
         table = pa.Table.from_pylist([{"schema_version": VERSION} | values for values in rows], schema=schema)
         with _storing(path), replacing(path) as temporary:
             pq.write_table(table, temporary)
+
+    def _read_parts(self, name: str, schema: pa.Schema, runs: pa.Table) -> pa.Table:
+        pairs = zip(runs["cell_id"].to_pylist(), runs["run_id"].to_pylist(), strict=True)
+        return self._read(name, schema, (f"{cell_id}-{run_id}" for cell_id, run_id in pairs))
 
     def _read(
         self, name: str, schema: pa.Schema, stems: Iterable[str] | None = None, columns: list[str] | None = None

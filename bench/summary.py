@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from bench import run
 from bench.cell import Cell
@@ -15,6 +17,7 @@ from bench.matrix import Selector, matches, variants
 from bench.stats import Estimate, estimate
 from bench.store import Store
 
+LAYER_SEEDS, LAYER_NETS = 3, 64
 ERRORS = ("train_error", "validation_error", "test_error")
 
 
@@ -64,6 +67,8 @@ class Summary:
     nets: tuple[Net, ...]
     runs: pd.DataFrame
     curves: pd.DataFrame
+    layers: pd.DataFrame  # of the first `LAYER_SEEDS` seeds of each net; empty where there are over `LAYER_NETS` nets
+    slices: pd.DataFrame
 
     def select(self, selector: Selector) -> list[Net]:
         """The nets whose cells match (a selector may name a seed: it then selects by the other fields)."""
@@ -96,8 +101,16 @@ def summaries(cells: Sequence[Cell], store: Store) -> list[Summary]:
     for host_id in runs["host_id"].value_counts().index:
         own = runs[runs["host_id"] == host_id]
         points = curves[curves["run_id"].isin(own["run_id"])]
-        found.append(Summary(hosts[host_id], _nets(cells, own), own, points))
+        nets = _nets(cells, own)
+        layers = store.layers(_first_seeds(nets, table)).to_pandas()
+        slices = store.slices(table.filter(pc.equal(table["host_id"], host_id))).to_pandas()
+        found.append(Summary(hosts[host_id], nets, own, points, layers, slices))
     return found
+
+
+def _first_seeds(nets: Sequence[Net], runs: pa.Table) -> pa.Table:
+    few = [run_id for net in nets for run_id in net.done.sort_values("seed")["run_id"][:LAYER_SEEDS]]
+    return runs.filter(pc.is_in(runs["run_id"], pa.array(few if len(nets) <= LAYER_NETS else [], pa.string())))
 
 
 def _nets(cells: Sequence[Cell], runs: pd.DataFrame) -> tuple[Net, ...]:
