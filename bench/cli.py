@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from bench.study import Study
 
 EPILOG = """\
-exit codes: 0 done; 1 done, but cells failed; 2 bad input; 5 results cannot be read or written;
-            130 interrupted (run again to continue)
+exit codes: 0 done; 1 done, but cells failed, or a claim contradicted; 2 bad input; 3 a claim undecided or untestable;
+            5 results cannot be read or written; 130 interrupted (run again to continue)
 
 examples:
   resbench run degradation                 the default study: digits, on a CPU in minutes
   resbench report degradation              its report, from the recorded tables alone
+  resbench judge degradation               what the tables say of its claims
   resbench net --depth 56 --shortcut A     parameters and multiply-adds of a net
   resbench data cifar10                    download and verify CIFAR-10
 """
@@ -32,6 +33,7 @@ examples:
   resbench run degradation --dry-run
   resbench run degradation --only 'depth=8|20,shortcut=none'
   resbench run cifar10 --only seed=0 --device cuda --timeout 7200
+  resbench run degradation --until-decided --max-seeds 12
   resbench run degradation --name degradation-images --set data=parquet:images --set depth=8 --set crop_padding=4 \\
       --set iterations=300 --set 'drops=[150,225]' --set eval_every=300
 """
@@ -41,6 +43,17 @@ Works from the tables alone: no torch, no GPU, no data set. Give --set and --nam
 examples:
   resbench report degradation
   resbench report degradation --results results/reference --reports reports/reference
+"""
+JUDGE_EPILOG = """\
+Works from the tables alone. A claim is supported or contradicted where the chance of saying so falsely, over all claims
+of the study and all looks at it as seeds are added, is at most 1 - confidence (docs/statistics.md).
+
+exit codes: 0 every claim supported; 1 one contradicted; 2 bad input; 3 one undecided or untestable, none contradicted;
+            5 results cannot be read
+
+examples:
+  resbench judge degradation
+  resbench judge degradation --results results/reference --json
 """
 NET_EPILOG = """\
 examples:
@@ -88,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="")
     _add_run(commands)
     _add_report(commands)
+    _add_judge(commands)
     _add_net(commands)
     _add_data(commands)
     return parser
@@ -118,12 +132,22 @@ def _add_run(commands: Any) -> None:
     _add_study(parser)
     parser.add_argument("--dry-run", action="store_true", help="show cells, costs and expected time; run nothing")
     parser.add_argument("--workers", type=_count(1), help="cells side by side (default: one a core, or one a GPU)")
+    parser.add_argument("--until-decided", action="store_true", help="add seeds for claims that are undecided")
+    parser.add_argument(
+        "--max-seeds", type=_count(1), metavar="N", help="most seeds a net gets by --until-decided (default: 20)"
+    )
     parser.add_argument("--retries", type=_count(0), default=1, help="new attempts after a failed one (default: 1)")
     parser.add_argument("--timeout", type=_seconds, help="seconds an attempt may take (default: no limit)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where cells run")
     parser.add_argument(
         "--checkpoint-every", type=_seconds, default=10.0, metavar="SECONDS", help="between checkpoints (default: 10)"
     )
+
+
+def _add_judge(commands: Any) -> None:
+    parser = _add(commands, "judge", _judge, "judge a study's claims by the tables", JUDGE_EPILOG)
+    _add_study(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_report(commands: Any) -> None:
@@ -241,18 +265,72 @@ def _run(options: argparse.Namespace) -> int:
         plan.show(study, cells, store, options.device, options.workers, console)
         return EXIT_OK
     how = sweep.Options(options.workers, options.retries, options.timeout, options.device, options.checkpoint_every)
-    try:
+
+    def run(wanted: Sequence[Any]) -> dict[str, int]:
         with progress.watching(console) as watcher:
-            outcomes = sweep.sweep(cells, study.sources, store, how, watcher)
+            return sweep.sweep(wanted, study.sources, store, how, watcher)
+
+    try:
+        outcomes = _until_decided(options, study, cells, store, run, console) if options.until_decided else run(cells)
     except sweep.Interrupted as reason:
         console.print(f"{reason}; what ended is recorded: run again to continue", highlight=False)
         return EXIT_INTERRUPTED
     counted = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
-    console.print(f"{study.name}: {len(cells)} cells: {counted}; tables in {store.root}/", highlight=False)
+    total = sum(outcomes.values())
+    console.print(
+        f"{study.name}: {total} cell{'s' if total != 1 else ''}: {counted}; tables in {store.root}/", highlight=False
+    )
     failed = sweep.failures(outcomes)
     if failed:
         console.print(f"{failed} failed; why: the columns error and log of {store.root}/runs", highlight=False)
     return EXIT_CELLS_FAILED if failed else EXIT_OK
+
+
+def _until_decided(
+    options: argparse.Namespace, study: Study, cells: list[Any], store: Any, run: Any, console: Any
+) -> dict[str, int]:
+    from bench import rounds
+
+    if not study.claims:
+        raise InputError(f"--until-decided: {study.path} states no claim")
+    most = options.max_seeds or rounds.MOST_SEEDS
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False)
+
+    return rounds.until_decided(study, cells, store, most, run, say)
+
+
+def _judge(options: argparse.Namespace) -> int:
+    from bench import rounds, statement
+    from bench.store import Store
+
+    study = _study(options)
+    cells, store = _cells(options, study), Store(options.results)
+    if not study.claims:
+        raise InputError(f"{study.path}: states no claim to judge; [[claim]] tables do")
+    verdicts, hosts = rounds.verdicts(study, cells, _with_more_seeds(options, cells, store), store)
+    if options.json:
+        import json
+
+        found = {"study": study.name, "host": hosts[0].label if hosts else None}
+        print(json.dumps(found | {"verdicts": statement.plain(verdicts)}, indent=2))
+    else:
+        for verdict in verdicts:
+            print(f"{statement.MARKS[verdict.ruling]} {verdict.ruling}: {verdict.claim.says}")
+            print(f"    {statement.evidence(verdict)}")
+        where = hosts[0].label if hosts else f"no host: nothing of it is recorded in {store.root}/"
+        print(f"{study.name} on {where}: {statement.tally(verdicts)}")
+    if others := hosts[1:]:
+        print(f"not judged: runs on {', '.join(other.label for other in others)}", file=sys.stderr)
+    return statement.exit_code(verdicts)
+
+
+def _with_more_seeds(options: argparse.Namespace, cells: list[Any], store: Any) -> list[Any]:
+    """The cells, and those of further seeds that are recorded, unless the seeds are chosen by hand."""
+    from bench import seeds
+
+    return cells if options.only and "seed" in options.only else seeds.extended(cells, store)
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -108,6 +108,10 @@ class Store:
         """
         return self._read("runs", RUNS, ids)
 
+    def recorded(self) -> set[str]:
+        """The ids of the cells that have a row, however they ended; read from file names alone."""
+        return {name.removesuffix(".parquet") for name in self._parts("runs")}
+
     def curves(self, runs: pa.Table) -> pa.Table:
         """The evaluations that belong to these rows of `runs`, in order of iteration within each run."""
         return self._read_parts("curves", CURVES, runs).sort_by([("cell_id", "ascending"), ("iteration", "ascending")])
@@ -189,6 +193,11 @@ class Store:
         with _storing(path), replacing(path) as temporary:
             pq.write_table(table, temporary)
 
+    def _parts(self, name: str) -> set[str]:
+        folder = self.root / name
+        with _storing(folder):
+            return {e.name for e in os.scandir(folder) if _is_part(e.name)} if folder.is_dir() else set()
+
     def _read_parts(self, name: str, schema: pa.Schema, runs: pa.Table) -> pa.Table:
         pairs = zip(runs["cell_id"].to_pylist(), runs["run_id"].to_pylist(), strict=True)
         return self._read(name, schema, (f"{cell_id}-{run_id}" for cell_id, run_id in pairs))
@@ -196,9 +205,7 @@ class Store:
     def _read(
         self, name: str, schema: pa.Schema, stems: Iterable[str] | None = None, columns: list[str] | None = None
     ) -> pa.Table:
-        folder = self.root / name
-        with _storing(folder):
-            present = {e.name for e in os.scandir(folder) if _is_part(e.name)} if folder.is_dir() else set()
+        folder, present = self.root / name, self._parts(name)
         wanted = present if stems is None else present & {f"{stem}.parquet" for stem in stems}
         if not wanted:
             return schema.empty_table() if columns is None else schema.empty_table().select(columns)
