@@ -338,7 +338,9 @@ def _report(options: argparse.Namespace) -> int:
     from bench.store import Store
 
     study = _study(options)
-    page = report.write(study, _cells(options, study), Store(options.results), options.reports)
+    cells, store = _cells(options, study), Store(options.results)
+    further = _with_more_seeds(options, cells, store)[len(cells) :]
+    page = report.write(study, cells, store, options.reports, further=further)
     print(f"report: {page}")
     return EXIT_OK
 
