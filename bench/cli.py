@@ -43,6 +43,8 @@ Works from the tables alone: no torch, no GPU, no data set. Give --set and --nam
 examples:
   resbench report degradation
   resbench report degradation --results results/reference --reports reports/reference
+  resbench report cifar10 cifar10-short            two studies, side by side
+  resbench report results/reference results        two results folders, side by side
 """
 JUDGE_EPILOG = """\
 Works from the tables alone. A claim is supported or contradicted where the chance of saying so falsely, over all claims
@@ -119,8 +121,10 @@ def _add(commands: Any, name: str, function: Any, summary: str, epilog: str) -> 
     return parser
 
 
-def _add_study(parser: argparse.ArgumentParser) -> None:
+def _add_study(parser: argparse.ArgumentParser, second: bool = False) -> None:
     parser.add_argument("study", help="a study file, or the name of one in ablations/")
+    if second:
+        parser.add_argument("other", nargs="?", help="with a second one, or two results folders: both, side by side")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace an axis or a field")
     parser.add_argument("--name", help="call the study so changed otherwise in its report")
     parser.add_argument("--only", metavar="KEY=VALUE,…", help="these cells alone; KEY=A|B for several values")
@@ -152,7 +156,7 @@ def _add_judge(commands: Any) -> None:
 
 def _add_report(commands: Any) -> None:
     parser = _add(commands, "report", _report, "render a study's report from the tables", REPORT_EPILOG)
-    _add_study(parser)
+    _add_study(parser, second=True)
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="the pages' folder (default: reports)")
 
 
@@ -337,12 +341,29 @@ def _report(options: argparse.Namespace) -> int:
     from bench import report
     from bench.store import Store
 
+    if options.other:
+        from bench import sidebyside
+
+        page = sidebyside.write(_side(options, options.study), _side(options, options.other), options.reports)
+        print(f"report: {page}")
+        return EXIT_OK
     study = _study(options)
     cells, store = _cells(options, study), Store(options.results)
     further = _with_more_seeds(options, cells, store)[len(cells) :]
     page = report.write(study, cells, store, options.reports, further=further)
     print(f"report: {page}")
     return EXIT_OK
+
+
+def _side(options: argparse.Namespace, which: str) -> Any:
+    """One of two: a folder that holds runs, or a study recorded in --results."""
+    from bench import compare
+    from bench.store import Store
+
+    if (Path(which) / "runs").is_dir():
+        return compare.of_folder(which, Store(Path(which)))
+    study = _study(argparse.Namespace(**vars(options) | {"study": which, "name": None}))
+    return compare.of_study(study.name, _cells(options, study), Store(options.results))
 
 
 def _net(options: argparse.Namespace) -> int:

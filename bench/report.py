@@ -58,19 +58,26 @@ def write(study: Study, cells: Sequence[Cell], store: Store, folder: Path, *, fu
     target = folder / study.name
     parts = [_part(study, cells, summary, number) for number, summary in enumerate(found)]
     text = _markdown(study, parts, store, folder)
+    pictures = {_place(part, picture): picture for part in parts for picture in part.pictures.values()}
     try:
-        for part in parts:
-            for picture in part.pictures.values():
-                picture.save(target / "figures" / part.subfolder)
-            for table in part.tables.values():
-                place = target / "tables" / part.subfolder
-                _write(place / f"{table.name}.csv", table.csv())
-                _write(place / f"{table.name}.tex", table.latex())
-        _write(target / "report.md", text)
-        _write(target / "index.html", _html(study.title, text, target))
+        save(target, study.title, text, pictures, {part.subfolder: list(part.tables.values()) for part in parts})
     except OSError as error:
         raise StoreError(f"{target}: cannot be written: {error.strerror}") from None
     return target / "index.html"
+
+
+def save(
+    target: Path, title: str, text: str, pictures: Mapping[str, Picture], tables: Mapping[str, Sequence[Table]]
+) -> None:
+    """Write a report's files: `pictures` by their place in the Markdown `text`, `tables` by subfolder of tables/."""
+    for place, picture in pictures.items():
+        picture.save((target / place).parent)
+    for subfolder, own in tables.items():
+        for table in own:
+            _write(target / "tables" / subfolder / f"{table.name}.csv", table.csv())
+            _write(target / "tables" / subfolder / f"{table.name}.tex", table.latex())
+    _write(target / "report.md", text)
+    _write(target / "index.html", _html(title, text, target))
 
 
 def _write(path: Path, text: str) -> None:
@@ -135,8 +142,11 @@ def _headline(summary: Summary) -> str:
 
 def _picture(part: Part, kind: str) -> str:
     picture = part.pictures[kind]
-    place = Path("figures") / part.subfolder / f"{picture.name}.svg"
-    return f"![{escaped(picture.alternative)}]({place.as_posix()})\n\n*{escaped(picture.caption)}*"
+    return f"![{escaped(picture.alternative)}]({_place(part, picture)})\n\n*{escaped(picture.caption)}*"
+
+
+def _place(part: Part, picture: Picture) -> str:
+    return (Path("figures") / part.subfolder / f"{picture.name}.svg").as_posix()
 
 
 def _verdicts(part: Part) -> str:

@@ -142,7 +142,7 @@ def test_a_study_from_file_to_report(study_file, tmp_path):
     assert again.returncode == 0 and "2 cells: 2 done" in again.stdout and "preparing" not in again.stdout
     report = resbench("report", study, *place, "--reports", reports)
     assert report.stdout.strip() == f"report: {reports}/small/index.html"
-    assert {path.name for path in (reports / "small").iterdir()} == {"index.html", "report.md", "figures"}
+    assert {path.name for path in (reports / "small").iterdir()} == {"index.html", "report.md", "figures", "tables"}
 
 
 def test_failed_cells_are_exit_code_1(study_file, tmp_path):
