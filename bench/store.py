@@ -78,13 +78,19 @@ class Store:
         Raises:
             StoreError: when a file cannot be written; what was recorded before stays.
         """
+        row_file = self.root / "runs" / f"{run.cell_id}.parquet"
+        replaced = row_file.exists()
         self._write_part("curves", run.cell_id, run.run_id, curve, CURVES)
         self._write_part("layers", run.cell_id, run.run_id, layers, LAYERS)
-        self._write(self.root / "runs" / f"{run.cell_id}.parquet", [row(cell, run)], RUNS)
-        for part in _PARTS:
-            for stale in self.root.glob(part.replace("*", f"{run.cell_id}-*")):
+        self._write(row_file, [row(cell, run)], RUNS)
+        if replaced:  # looking through the folders takes time, so only then
+            for stale in self._parts_of(run.cell_id):
                 if stale.stem != f"{run.cell_id}-{run.run_id}":
                     stale.unlink(missing_ok=True)
+
+    def _parts_of(self, cell_id: str) -> Iterator[Path]:
+        for part in _PARTS:
+            yield from self.root.glob(part.replace("*", f"{cell_id}-*"))
 
     def commit_slices(self, cell_id: str, run_id: str, points: Sequence[SlicePoint]) -> None:
         """Record the loss slices of a finished run, in place of those taken before.

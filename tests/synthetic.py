@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from bench import run
+from bench.analysis import Layer
 from bench.cell import Arch, Cell, Recipe
 from bench.evaluation import Evaluation
 from bench.host import Host
@@ -55,6 +56,12 @@ def _point(cell: Cell, at: int, error: float) -> Evaluation:
         peak_reserved_bytes=None,
         peak_rss_bytes=500_000_000,
     )
+
+
+def a_layer(layer: int = 1, iteration: int = 100, **fields: object) -> Layer:
+    """One layer at one evaluation."""
+    plain = {"name": f"layer1.{layer}.conv1", "response_std": 1 / layer, "gradient_norm": 0.1}
+    return Layer(iteration=iteration, layer=layer, **(plain | fields))
 
 
 def a_run(cell: Cell, curve: list[Evaluation], host: Host | None = None, **fields: object) -> Run:
