@@ -21,6 +21,7 @@ exit codes: 0 done; 1 done, but cells failed; 2 bad input; 5 results cannot be r
 examples:
   resbench run degradation                 the default study: digits, on a CPU in minutes
   resbench report degradation              its report, from the recorded tables alone
+  resbench slices degradation              the loss around its trained nets
   resbench net --depth 56 --shortcut A     parameters and multiply-adds of a net
   resbench data cifar10                    download and verify CIFAR-10
 """
@@ -34,6 +35,14 @@ examples:
   resbench run cifar10 --only seed=0 --device cuda --timeout 7200
   resbench run degradation --name degradation-images --set data=parquet:images --set depth=8 --set crop_padding=4 \\
       --set iterations=300 --set 'drops=[150,225]' --set eval_every=300
+"""
+SLICES_EPILOG = """\
+Filter-normalised random directions (Li et al. 2018). Without a seed in --only, the lowest seed of each net. A net that
+was not kept is trained again first. ResNet-56 on digits: 441 points take about a minute on one core.
+
+examples:
+  resbench slices degradation --only 'depth=56,shortcut=none|A'
+  resbench slices degradation --only depth=20 --one-dimensional --steps 51
 """
 REPORT_EPILOG = """\
 Works from the tables alone: no torch, no GPU, no data set. Give --set and --name as for the run.
@@ -87,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=lambda options: _version() if options.version else _help(parser))
     commands = parser.add_subparsers(title="commands", metavar="")
     _add_run(commands)
+    _add_slices(commands)
     _add_report(commands)
     _add_net(commands)
     _add_data(commands)
@@ -121,9 +131,23 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--retries", type=_count(0), default=1, help="new attempts after a failed one (default: 1)")
     parser.add_argument("--timeout", type=_seconds, help="seconds an attempt may take (default: no limit)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where cells run")
+    parser.add_argument("--no-analysis", action="store_true", help="do not record layers' responses and gradients")
+    parser.add_argument("--keep-nets", action="store_true", help="keep the trained nets, for `resbench slices`")
     parser.add_argument(
         "--checkpoint-every", type=_seconds, default=10.0, metavar="SECONDS", help="between checkpoints (default: 10)"
     )
+
+
+def _add_slices(commands: Any) -> None:
+    parser = _add(commands, "slices", _slices, "measure the loss around the trained nets of a study", SLICES_EPILOG)
+    _add_study(parser)
+    parser.add_argument("--images", type=_count(1), default=500, help="the first of the training part (default: 500)")
+    parser.add_argument("--steps", type=_odd, default=21, help="points a direction, an odd number (default: 21)")
+    parser.add_argument("--span", type=_span, default=1.0, help="how far either way, in filter norms (default: 1)")
+    parser.add_argument("--direction-seed", type=_count(0), default=0, metavar="SEED", help="of the directions")
+    parser.add_argument("--one-dimensional", action="store_true", help="along one direction only")
+    parser.add_argument("--workers", type=_count(1), help="cells side by side (default: one a core, or one a GPU)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where they are measured")
 
 
 def _add_report(commands: Any) -> None:
@@ -159,14 +183,27 @@ def _count(least: int) -> Any:
     return whole_number
 
 
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r}: a number of seconds above 0")
+def _odd(text: str) -> int:
+    if (value := _count(3)(text)) % 2 == 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: an odd number, so that the net itself is a point")
     return value
+
+
+def _above_zero(unit: str, most: float) -> Any:
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 < value < most:
+            raise argparse.ArgumentTypeError(f"{text!r}: a number of {unit} above 0 and below {most:g}")
+        return value
+
+    return number
+
+
+_seconds = _above_zero("seconds", 1e9)
+_span = _above_zero("filter norms", 1000)
 
 
 def _help(parser: argparse.ArgumentParser) -> int:
@@ -240,7 +277,15 @@ def _run(options: argparse.Namespace) -> int:
 
         plan.show(study, cells, store, options.device, options.workers, console)
         return EXIT_OK
-    how = sweep.Options(options.workers, options.retries, options.timeout, options.device, options.checkpoint_every)
+    how = sweep.Options(
+        options.workers,
+        options.retries,
+        options.timeout,
+        options.device,
+        options.checkpoint_every,
+        analysis=not options.no_analysis,
+        keep_nets=options.keep_nets,
+    )
     try:
         with progress.watching(console) as watcher:
             outcomes = sweep.sweep(cells, study.sources, store, how, watcher)
@@ -252,6 +297,34 @@ def _run(options: argparse.Namespace) -> int:
     failed = sweep.failures(outcomes)
     if failed:
         console.print(f"{failed} failed; why: the columns error and log of {store.root}/runs", highlight=False)
+    return EXIT_CELLS_FAILED if failed else EXIT_OK
+
+
+def _slices(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.text import Text
+
+    from bench import slices, sweep
+    from bench.analysis import Slicing
+    from bench.store import Store
+
+    study = _study(options)
+    cells, store = _cells(options, study), Store(options.results)
+    if not any(part.partition("=")[0].strip() == "seed" for part in (options.only or "").split(",")):
+        cells = slices.lowest_seeds(cells)
+    dimensions = 1 if options.one_dimensional else 2
+    slicing = Slicing(options.images, options.steps, options.span, options.direction_seed, dimensions)
+    console = Console()
+
+    def tell(text: str) -> None:
+        console.print(Text(text), soft_wrap=True)
+
+    try:
+        failed = slices.take(cells, study.sources, store, slicing, tell, device=options.device, workers=options.workers)
+    except sweep.Interrupted as reason:
+        tell(f"{reason}; slices taken before are recorded")
+        return EXIT_INTERRUPTED
+    tell(f"{study.name}: slices of {len(cells) - failed} nets; tables in {store.root}/")
     return EXIT_CELLS_FAILED if failed else EXIT_OK
 
 

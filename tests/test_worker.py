@@ -40,6 +40,8 @@ def job(tmp_path):
         "checkpoint": str(tmp_path / "checkpoint.pt"),
         "checkpoint_seconds": 1000.0,
         "data_sha256": None,
+        "analysis": True,
+        "net": None,
     }
 
 
