@@ -56,6 +56,11 @@ class Slicing:
     dimensions: int = 2
 
     @property
+    def points(self) -> int:
+        """How many there are; a slice of two dimensions comes with that of one."""
+        return self.steps + self.steps**2 * (self.dimensions - 1)
+
+    @property
     def offsets(self) -> list[float]:
         """The coordinates along one direction; the middle is exactly 0, the ends are exactly the span."""
         half = self.steps // 2

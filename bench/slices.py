@@ -152,7 +152,11 @@ class _Slicer:
     def _say_how_far(self, job: _Job, message: Any) -> None:
         if time.monotonic() - job.said > SILENCE_SECONDS:
             job.said = time.monotonic()
-            what = f"{message} points" if job.slicing else f"training, iteration {message['iteration']:,}"
+            what = (
+                f"{message} of {self._slicing.points} points"
+                if job.slicing
+                else f"training, iteration {message['iteration']:,}"
+            )
             self._told(f"{job.cell.label}: {what}")
 
     def _keep(self, job: _Job, train_error: float) -> None:
