@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from bench.analysis import Reading
 
+PIECE = 64  # images of a response that are looked at together
+
 
 class Probe:
     """Takes readings of a net's layers; with it the net computes the same bits as without.
@@ -70,12 +72,14 @@ class Probe:
 
 
 def deviation(values: Tensor) -> Tensor:
-    """The standard deviation of all values about their mean (divided by their number), a float32 scalar.
+    """The standard deviation of all values [N, ...] about their mean, divided by their number: a float32 scalar.
 
-    In two passes, as accurate as `torch.std` and three times as fast on a CPU; infinite where a square is.
+    Two passes, as accurate as `torch.std` and twice as fast on a CPU; in pieces, so that peak memory stays what it is
+    without a probe. Infinite where a square is.
     """
-    values = values.float()
-    return (values - values.mean()).square_().mean().sqrt()
+    mean = values.mean(dtype=torch.float32)
+    squares = [(piece.float() - mean).square_().sum() for piece in values.split(PIECE)]
+    return (torch.stack(squares).sum() / values.numel()).sqrt()
 
 
 def _normalisation(convolution: str) -> str:

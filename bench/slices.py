@@ -47,8 +47,8 @@ def take(
         InputError: for a cell that is not recorded or not done.
         DataError, DeviceError, StoreError: when it cannot start or the slices cannot be written.
     """
+    rows = _done(cells, store)
     with store.writing(), interruptible():
-        rows = _done(cells, store)
         missing = sum(not store.net(cell.id, rows[cell.id]["run_id"]).exists() for cell in cells)
         if missing:
             told(f"of {len(cells)} nets {missing} were not kept (resbench run --keep-nets) and are trained again first")
@@ -138,16 +138,18 @@ class _Slicer:
             self._say_how_far(job, event.message)
             return
         del self._under_way[event.key]
-        if isinstance(event, Returned) and not job.slicing:
-            self._keep(job, event.value["curve"][-1]["train_error"])
+        answer = event.value["points" if job.slicing else "curve"] if isinstance(event, Returned) else None
+        if answer is not None and not job.slicing:
+            self._keep(job, answer[-1]["train_error"])
             self._start(job.cell, job.slot, slicing=True)
             return
         self._free.append(job.slot)
-        if isinstance(event, Died):
-            self._failed += 1
-            self._told(f"{job.cell.label}: {event.reason}; its output is in {self._store.log(job.cell.id)}")
+        if answer is not None:
+            self._record(job, [SlicePoint(**point) for point in answer])
         else:
-            self._record(job, [SlicePoint(**point) for point in event.value])
+            self._failed += 1
+            reason = event.reason if isinstance(event, Died) else "stopped by a signal"
+            self._told(f"{job.cell.label}: {reason}; its output is in {self._store.log(job.cell.id)}")
 
     def _say_how_far(self, job: _Job, message: Any) -> None:
         if time.monotonic() - job.said > SILENCE_SECONDS:

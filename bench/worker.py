@@ -123,13 +123,11 @@ def _start(cell: Cell, images: Dataset, device: str, path: Path, *, probing: boo
         return Training(cell, images, device, probing=probing), []
 
 
-def take_slices(job: dict[str, Any], caller: Caller) -> list[dict[str, Any]] | None:
-    """Measure the loss around a trained net, sending the number of points done at each.
-
-    Returns the fields of `SlicePoint`s, None when asked to stop.
+def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    """Measure the loss around a trained net, sending the number of points done at each, and return `{"points": ...}`.
 
     `job`: `cell`, `source`, `device`, `threads` and `data_sha256` as in `run_cell`, `net` (where that kept it),
-    `slicing` (the fields of a `Slicing`).
+    `slicing` (the fields of a `Slicing`). `points` are the fields of `SlicePoint`s, None when asked to stop.
 
     Raises:
         DataError: when the data is not what the run saw, or the net is damaged or another cell's.
@@ -150,8 +148,8 @@ def take_slices(job: dict[str, Any], caller: Caller) -> list[dict[str, Any]] | N
         points.append(asdict(point))
         caller.send(len(points))
         if caller.stopping():
-            return None
-    return points
+            return {"points": None}
+    return {"points": points}
 
 
 def survey(job: dict[str, Any], caller: Caller) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Slices of recorded cells with real children: of kept nets, of nets trained again, and of none that is not done."""
 
 import dataclasses
+import os
+import signal
 
 import pytest
 from synthetic import a_cell as synthetic_cell
@@ -10,10 +12,11 @@ from bench import run
 from bench.analysis import Slicing
 from bench.cell import Arch, Cell, Recipe
 from bench.errors import InputError, StoreError
-from bench.slices import lowest_seeds, take
+from bench.pool import Returned
+from bench.slices import _Job, _Slicer, lowest_seeds, take
 from bench.source import Source
 from bench.store import Store
-from bench.sweep import Options, sweep
+from bench.sweep import Interrupted, Options, sweep
 
 RECIPE = Recipe(iterations=20, batch=32, lr=0.05, drops=(10,), crop_padding=1, eval_every=20, split="holdout")
 SOURCES = {"digits": Source("digits")}
@@ -89,8 +92,35 @@ def test_cells_that_are_not_done_are_refused(tmp_path):
     store.commit(cell, a_run(cell, a_curve(cell), outcome=run.DIVERGED), [])
     with pytest.raises(InputError, match="plain-8, seed 0 is diverged"):
         take([cell], SOURCES, store, ONE, print)
+    assert not store.root.joinpath(".lock").exists()
+
+
+def test_a_held_folder_is_refused(store):
     with store.writing(), pytest.raises(StoreError, match="another resbench"):
-        take([cell], SOURCES, Store(store.root), ONE, print)
+        take([CELL], SOURCES, Store(store.root), ONE, print)
+
+
+def test_an_interrupt_stops_at_once_and_what_was_trained_is_kept(store):
+    (row,) = store.runs().to_pylist()
+    store.net(row["cell_id"], row["run_id"]).unlink()
+
+    def interrupt(text):
+        if "trained again," in text:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="SIGINT"):
+        take([CELL], SOURCES, store, ONE, interrupt)
+    said = []
+    assert take([CELL], SOURCES, store, ONE, said.append) == 0
+    assert not any("again" in line for line in said)
+
+
+def test_a_stopped_child_is_a_failure(store):
+    """Someone else's SIGTERM: the child saves its state and answers with nothing."""
+    slicer = _Slicer([CELL], {CELL.id: store.runs().to_pylist()[0]}, SOURCES, store, ONE, print, "cpu", 1)
+    slicer._under_way[CELL.id] = _Job(CELL, slicer._free[0], 0.0, True, 0.0)
+    slicer._handle(Returned(CELL.id, {"points": None}))
+    assert slicer._failed == 1 and not slicer._under_way
 
 
 def test_lowest_seeds():

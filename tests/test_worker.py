@@ -127,7 +127,7 @@ def test_a_kept_net_is_the_trained_one(kept):
     assert saved["cell_id"] == Cell.from_flat(job["cell"]).id
     assert "layer1.0.bn1.running_var" in saved["net"]
     caller = Caller()
-    points = [SlicePoint(**point) for point in worker.take_slices(job, caller)]
+    points = [SlicePoint(**point) for point in worker.take_slices(job, caller)["points"]]
     assert [(point.dimensions, point.a, point.b) for point in points] == [
         (1, -0.5, None),
         (1, 0.0, None),
@@ -136,7 +136,7 @@ def test_a_kept_net_is_the_trained_one(kept):
     assert (points[1].loss, points[1].error) == (last["train_loss"], last["train_error"])  # all 1,197 training images
     assert points[0].loss > points[1].loss < points[2].loss
     assert caller.sent == [1, 2, 3]
-    assert worker.take_slices(job, Caller(looks=1)) is None
+    assert worker.take_slices(job, Caller(looks=1)) == {"points": None}
 
 
 @pytest.mark.parametrize("spoil", ["text", "absent", "other"])
