@@ -43,7 +43,7 @@ right = {{ depth = 8, shortcut = "A" }}
 def recorded(request, tmp_path, monkeypatch):
     """A results folder of 10,000 cells, and the study they belong to."""
     seeds, nets = SHAPES[request.param]
-    monkeypatch.setattr(store_module, "_sync", lambda path: None)  # making it is not what is measured
+    monkeypatch.setattr(store_module, "_sync", lambda _: None)  # making it is not what is measured
     store, host = Store(tmp_path / "results"), a_host()
     store.add_host(host)
     for depth, shortcut, recipe in nets[: CELLS // seeds]:
