@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader
-from markdown_it import MarkdownIt
 
-from bench import figures, run
+from bench import figures, page, run
 from bench.cell import Cell
 from bench.errors import StoreError
-from bench.figures import Picture
+from bench.picture import Picture
 from bench.stats import Estimate
 from bench.store import Store, replacing
 from bench.study import Claim, Study
@@ -40,7 +37,7 @@ def write(study: Study, cells: Sequence[Cell], store: Store, folder: Path) -> Pa
             for picture in own:
                 picture.save(target / _figure_folder(number))
         _write(target / "report.md", text)
-        _write(target / "index.html", _html(study.title, text, target))
+        _write(target / "index.html", page.render(study.title, text, _paths(pictures)))
     except OSError as error:
         raise StoreError(f"{target}: cannot be written: {error.strerror}") from None
     return target / "index.html"
@@ -55,6 +52,15 @@ def _figure_folder(number: int) -> Path:
     return Path("figures") if number == 0 else Path("figures") / f"host-{number + 1}"
 
 
+def _paths(pictures: Sequence[Sequence[Picture]]) -> dict[str, Picture]:
+    """The pictures by the path that the Markdown names."""
+    return {_path(number, picture): picture for number, own in enumerate(pictures) for picture in own}
+
+
+def _path(number: int, picture: Picture) -> str:
+    return f"{(_figure_folder(number) / picture.name).as_posix()}.svg"
+
+
 def _pictures(study: Study, summary: Summary) -> list[Picture]:
     drawn = (figures.draw(figure.kind, summary, figure.title) for figure in study.figures)
     return [picture for picture in drawn if picture]
@@ -67,7 +73,7 @@ def _markdown(study: Study, found: list[Summary], pictures: list[list[Picture]],
             parts.append(f"# On {summary.host.label}")
         parts.append(_headline(summary))
         for picture in own:
-            parts.append(f"![{_plain(picture.alternative)}]({(_figure_folder(number) / picture.name).as_posix()}.svg)")
+            parts.append(f"![{_plain(picture.alternative)}]({_path(number, picture)})")
             parts.append(f"*{picture.caption}*")
         parts += [_nets_table(summary), _cells_missing(summary), _claims(study, summary), _provenance(summary)]
     parts.append(_again(study, store, folder))
@@ -234,16 +240,3 @@ def _whole(column: pd.Series) -> str:
 def _plain(text: str) -> str:
     """Text from a study, a path or an error, so that it stays text within Markdown."""
     return re.sub(r"([\\`*_{}\[\]<>|#&!~])", r"\\\1", " ".join(text.split()))
-
-
-def _html(title: str, markdown: str, folder: Path) -> str:
-    """The Markdown as one page that needs no other file: figures inlined, raw HTML in the text shown as text."""
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    body = re.sub(r'src="(figures/[\w/.-]+\.svg)"', lambda m: f'src="{_inlined(folder / m[1])}"', body)
-    body = body.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
-    environment = Environment(loader=PackageLoader("bench", "templates"), autoescape=True)
-    return environment.get_template("report.html").render(title=title, body=body)
-
-
-def _inlined(path: Path) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"

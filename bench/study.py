@@ -19,7 +19,7 @@ from bench.source import Source
 FOLDER = Path("ablations")
 KEYS = ("title", "question", "matrix", "recipe", "exclude", "include", "claim", "figure")
 METRICS = ("train_error", "validation_error", "test_error", "images_per_second", "peak_memory")
-FIGURES = ("curves", "errors", "throughput", "memory")
+FIGURES = ("curves", "errors", "throughput", "memory", "responses", "gradients", "slices")
 
 
 @dataclass(frozen=True)
