@@ -16,7 +16,7 @@ from bench.summary import Net, Summary
 
 MOST_NETS, MOST_STOPS = 6, 4
 LEVELS = 16
-HIGHEST_LOSS = 100.0  # nats: far from the net a loss has no bound, and contours up to it would show nothing else
+HIGHEST_LOSS = 20.0  # nats: far from the net a loss has no bound, and contours up to it would show nothing else
 PLAIN, RESIDUAL = "plain nets", "residual nets"
 LINE = {"lw": 1.3, "marker": ".", "ms": 3}
 
@@ -29,6 +29,7 @@ def responses(summary: Summary, title: str = "") -> Picture | None:
     Above in depth order, below by magnitude; plain nets beside residual ones, means over seeds.
     """
     layers = _finite(summary.layers, "response_std")
+    layers = layers[layers["value"] > 0]  # a dead layer has none, nor a place on a logarithmic axis
     layers = layers[layers["iteration"] == layers.groupby("cell_id")["iteration"].transform("max")]
     nets, left_out = _few(summary, layers)
     found = [(net, _means(net, layers, ["layer"])) for net in nets]
@@ -46,7 +47,8 @@ def responses(summary: Summary, title: str = "") -> Picture | None:
             panel = axes[row, sides.index(_side(net))]
             line = panel.plot(places, table["value"], color=colour[net.depth], **LINE)
             texts = [
-                f"{name(net)}, layer {layer}: {_number(value)}" for layer, value in table[["layer", "value"]].to_numpy()
+                f"{name(net)}, layer {layer}: {_number(value)}"
+                for layer, value in zip(table["layer"], table["value"], strict=True)
             ]
             points = list(zip(places, table["value"], texts, strict=True))
             series.append(Series((f"{net.depth} layers",), panel, tuple(line), points))
@@ -56,7 +58,11 @@ def responses(summary: Summary, title: str = "") -> Picture | None:
         for panel in axes[:, column]:
             panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     for panel in axes[:, 0]:
-        panel.set(ylabel="std of response", ylim=(0, None))
+        panel.set_ylabel("std of response")
+    if layers["value"].min() * 10 < layers["value"].max():
+        _log(axes[0, 0])  # of all panels: they share it
+    else:
+        axes[0, 0].set_ylim(bottom=0)
     picture.legend(canvas, [entry(f"{depth} layers", color=colour[depth], **LINE) for depth in depths])
     means = [f"{name(net)} {_number(means['value'].mean())}" for net, means in found]
     return Picture(
@@ -92,10 +98,10 @@ def gradients(summary: Summary, title: str = "") -> Picture | None:
             series.append(Series((_moment(stop),), panel, tuple(line), points))
         start = means.loc[means["iteration"] == means["iteration"].min(), "value"]
         starts.append(f"{name(net)} {_number(start.iloc[0])} in the first layer, {_number(start.iloc[-1])} in the last")
-        panel.set(title=name(net), xlabel="layer", yscale="log")
+        panel.set(title=name(net), xlabel="layer")
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes[0].set_ylabel("gradient norm")
-    _log_ticks(axes[0])
+    _log(axes[0])
     picture.legend(canvas, [entry(_moment(stop), color=colour[stop], **LINE) for stop in stops])
     return Picture(
         "gradients",
@@ -127,7 +133,7 @@ def slices(summary: Summary, title: str = "") -> Picture | None:
     return Picture(
         "slices",
         canvas,
-        "Training loss, in nats, around the trained nets (0 or +) along random filter-normalised directions; "
+        "Training loss, in nats, around the trained nets (at 0, and at +) along random filter-normalised directions; "
         f"{int(points['images'].max()):,} training images, one seed a net; scales end at {HIGHEST_LOSS:g} nats."
         f"{left_out}",
         f"Loss around trained nets. Lowest loss seen: {', '.join(least)}.",
@@ -146,12 +152,11 @@ def _profiles(panel: Axes, lines: Measured) -> list[Series]:
         series.append(Series((name(net),), panel, tuple(line), points))
     losses = pd.concat([own["loss"] for _, own in lines])
     if losses.min() > 0:
-        panel.set_yscale("log")
-        _log_ticks(panel)
+        _log(panel)
     panel.set(xlabel="along one direction", ylabel="training loss, nats")
     if losses.min() < HIGHEST_LOSS < losses.max():
-        panel.set_ylim(top=HIGHEST_LOSS)
-    picture.legend(panel.figure, entries, 3)
+        panel.set_ylim(0.7 * losses.min(), HIGHEST_LOSS)
+    picture.legend(panel.figure, entries, 4)
     return series
 
 
@@ -161,20 +166,21 @@ def _surfaces(panels: Sequence[Axes], surfaces: Measured) -> list[Series]:
     levels = np.geomspace(low, max(min(losses.max(), HIGHEST_LOSS), 1.01 * low), LEVELS)
     look = {"norm": LogNorm(levels[0], levels[-1]), "cmap": "viridis", "extend": "max"}
     series = []
-    for panel, (net, own) in zip(panels, surfaces, strict=True):
+    for number, (panel, (net, own)) in enumerate(zip(panels, surfaces, strict=True)):
         grid = own.pivot_table(index="b", columns="a", values="loss")
         heights = np.ma.masked_invalid(grid.to_numpy().clip(levels[0], None))
         filled = panel.contourf(grid.columns, grid.index, heights, levels, **look)
         panel.plot(0, 0, marker="+", color=picture.PAPER, ms=6)
         panel.set(title=name(net), xlabel="first direction", aspect="equal")
+        panel.tick_params(labelleft=number == 0)
         panel.grid(visible=False)
         rows = own[["a", "b", "loss", "error"]].to_numpy()
         points = [(a, b, _spot(net, f"({a:g}, {b:g})", loss, error)) for a, b, loss, error in rows]
         series.append(Series((), panel, (), points))
     panels[0].set_ylabel("second direction")
     bar = panels[0].figure.colorbar(filled, ax=list(panels), shrink=0.8, label="training loss, nats")
-    ticks = spread(list(levels), 5)
-    bar.set_ticks(ticks, labels=[_number(tick) for tick in ticks])
+    ticks = [tick for tick in LogLocator(10, (1, 2, 5)).tick_values(*levels[[0, -1]]) if low <= tick <= levels[-1]]
+    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     bar.ax.minorticks_off()
     return series
 
@@ -246,7 +252,9 @@ def _number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _log_ticks(panel: Axes) -> None:
-    panel.yaxis.set_major_locator(LogLocator(10, numticks=6))
+def _log(panel: Axes) -> None:
+    panel.set_yscale("log")
+    low, high = panel.get_ylim()
+    panel.yaxis.set_major_locator(LogLocator(10, (1, 2, 5) if high < 300 * low else (1,), numticks=9))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.yaxis.set_minor_formatter(NullFormatter())

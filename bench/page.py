@@ -9,7 +9,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
@@ -47,20 +47,21 @@ def render(title: str, markdown: str, pictures: Mapping[str, Picture]) -> str:
     environment = Environment(loader=PackageLoader("bench", "templates"), autoescape=True, trim_blocks=True)
     figure = environment.get_template("figure.html")
     colours: dict[str, str] = {}
-    shown: list[Picture] = []
+    numbers = count(1)
 
     def drawn(path: str) -> str:
         found = pictures[path]
-        shown.append(found)
-        colours.update({e.colour: f"c{e.colour[1:]}" for e in found.entries if e.colour not in COMMON})
+        prefix = f"f{next(numbers)}-"
+        own = {e.colour: f"c{e.colour[1:]}" for e in found.entries if e.colour not in COMMON}
+        colours.update(own)
         return figure.render(
             name=found.name,
-            svg=Markup(_inline(found, f"f{len(shown)}-", colours | COMMON)),
+            svg=Markup(_inline(found, prefix, own | COMMON)),
             width=found.size[0],
             height=found.size[1],
             top=found.legend_top,
-            entries=[_swatch(e, colours | COMMON) for e in found.entries],
-            points=Markup(_json(_points(found, f"f{len(shown)}-"))),
+            entries=[_swatch(e, own | COMMON) for e in found.entries],
+            points=Markup(_json(_points(found, prefix))),
         )
 
     tokens = _figures(parser.parse(markdown), pictures, drawn)
@@ -75,7 +76,7 @@ def render(title: str, markdown: str, pictures: Mapping[str, Picture]) -> str:
         style=Markup(environment.loader.get_source(environment, "report.css")[0]),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        colours=[(f"c{colour[1:]}", colour, bright(colour)) for colour in sorted(colours)],
+        colours=[(name, colour, bright(colour)) for colour, name in sorted(colours.items())],
     )
 
 

@@ -16,9 +16,9 @@ from bench.summary import Summary, _nets
 
 def a_summary(
     cells: Sequence[Cell],
-    error: Callable[[Cell], float] = lambda cell: 0.25,
-    layers: Callable[[Cell], Sequence[Layer]] = lambda cell: (),
-    slices: Callable[[Cell], Sequence[SlicePoint]] = lambda cell: (),
+    error: Callable[[Cell], float] = lambda _: 0.25,
+    layers: Callable[[Cell], Sequence[Layer]] = lambda _: (),
+    slices: Callable[[Cell], Sequence[SlicePoint]] = lambda _: (),
 ) -> Summary:
     """Every cell done, its curve falling to `error`."""
     rows, curves = [], []
