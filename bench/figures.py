@@ -273,7 +273,7 @@ def _entries(nets: Sequence[Net]) -> list[Line2D]:
 
 
 def _line_label(shortcut: str, variant: str) -> str:
-    return f"{SHORTCUTS[shortcut]} {variant}".strip()
+    return picture.printable(f"{SHORTCUTS[shortcut]} {variant}")
 
 
 def _look(shortcut: str, variant: int) -> dict[str, object]:

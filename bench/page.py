@@ -67,7 +67,7 @@ def render(title: str, markdown: str, pictures: Mapping[str, Picture]) -> str:
     tokens = _figures(parser.parse(markdown), pictures, drawn)
     _mark_verdicts(tokens)
     body = parser.renderer.render(tokens, parser.options, {})
-    body = body.replace("<table>", '<div class="wide" role="region" tabindex="0" aria-label="table"><table>')
+    body = body.replace("<table>", '<div class="wide" role="group" tabindex="0" aria-label="table, scrolls sideways"><table>')
     body = body.replace("</table>", "</table></div>")
     script = environment.loader.get_source(environment, "report.js")[0]
     return environment.get_template("report.html").render(

@@ -74,7 +74,7 @@ def _markdown(study: Study, found: list[Summary], pictures: list[list[Picture]],
         parts.append(_headline(summary))
         for picture in own:
             parts.append(f"![{_plain(picture.alternative)}]({_path(number, picture)})")
-            parts.append(f"*{picture.caption}*")
+            parts.append(f"*{_plain(picture.caption)}*")
         parts += [_nets_table(summary), _cells_missing(summary), _claims(study, summary), _provenance(summary)]
     parts.append(_again(study, store, folder))
     return "\n\n".join(filter(None, parts)) + "\n"
