@@ -29,8 +29,8 @@ from bench.stats import Estimate
 from bench.summary import Net, Summary
 
 WORDS = {"train_error": "training error", "validation_error": "validation error", "test_error": "test error"}
-MOST_ROWS, MOST_DEPTHS = 4, 8  # of curves' panels, and of lines in a panel
-MOST_LINES, MOST_PLACES = 12, 16  # against depth: lines, and depths
+MOST_ROWS, MOST_DEPTHS = 3, 8  # of curves' panels, and of lines in a panel
+MOST_LINES, MOST_PLACES = 8, 16  # against depth: lines, and depths
 FIRST, SPREAD = "the first {} of {:,} variants", "{} of {:,} depths"  # what a caption says of what is left out
 MOST_STOPS = 400  # evaluations along a drawn curve
 

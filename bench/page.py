@@ -24,6 +24,7 @@ VERDICTS = ("supported", "contradicted", "undecided", "untestable")
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 COMMON = {picture.INK: "ink", picture.PAPER: "paper", picture.GRID: "grid", picture.DIM: "dim", "#000000": "ink"}
+SCROLLED = '<div class="wide" role="group" tabindex="0" aria-label="table, scrolls sideways">'
 DARK_PAPER = "#14181d"
 LEGIBLE = 4.5  # contrast of a line's colour with the dark paper: WCAG's for text
 MARKS = {
@@ -67,8 +68,7 @@ def render(title: str, markdown: str, pictures: Mapping[str, Picture]) -> str:
     tokens = _figures(parser.parse(markdown), pictures, drawn)
     _mark_verdicts(tokens)
     body = parser.renderer.render(tokens, parser.options, {})
-    body = body.replace("<table>", '<div class="wide" role="group" tabindex="0" aria-label="table, scrolls sideways"><table>')
-    body = body.replace("</table>", "</table></div>")
+    body = body.replace("<table>", f"{SCROLLED}<table>").replace("</table>", "</table></div>")
     script = environment.loader.get_source(environment, "report.js")[0]
     return environment.get_template("report.html").render(
         title=title,

@@ -121,8 +121,8 @@ def test_of_very_many_variants_the_first_are_drawn_and_the_caption_says_so():
     ]
     summary = a_summary(cells)
     curves, errors = (figures.draw(kind, summary) for kind in ("curves", "errors"))
-    assert len(curves.canvas.axes) == 2 * 4 and "Shown: the first 4 of 40 variants." in curves.caption
-    assert len(errors.entries) == 12 and "Shown: the first 6 of 40 variants." in errors.caption
+    assert len(curves.canvas.axes) == 2 * 3 and "Shown: the first 3 of 40 variants." in curves.caption
+    assert len(errors.entries) == 8 and "Shown: the first 4 of 40 variants." in errors.caption
     assert [entry.label for entry in errors.entries[:2]] == ["plain lr=0.01", "identity (A) lr=0.01"]
 
 
