@@ -93,9 +93,9 @@ def run(options: Namespace) -> int:
 
     try:
         outcomes = (
-            _until_decided(options, study, cells, store, sweep_all, console)
+            _until_decided(options, study, cells, store, sweep_them, console)
             if options.until_decided
-            else sweep_all(cells)
+            else sweep_them(cells)
         )
     except sweep.Interrupted as reason:
         console.print(f"{reason}; what ended is recorded: run again to continue", highlight=False)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader
-from markdown_it import MarkdownIt
 
-from bench import figures, run, statement, tables
+from bench import figures, page, run, statement, tables
 from bench.cell import Cell
 from bench.errors import StoreError
-from bench.figures import Picture
+from bench.picture import Picture
 from bench.seeds import planned
 from bench.store import Store, replacing
 from bench.study import Study
@@ -77,7 +73,7 @@ def save(
             _write(target / "tables" / subfolder / f"{table.name}.csv", table.csv())
             _write(target / "tables" / subfolder / f"{table.name}.tex", table.latex())
     _write(target / "report.md", text)
-    _write(target / "index.html", _html(title, text, target))
+    _write(target / "index.html", page.render(title, text, pictures))
 
 
 def _write(path: Path, text: str) -> None:
@@ -254,16 +250,3 @@ def _further(study: Study, parts: Sequence[Part]) -> Iterator[str]:
 
 def _toml(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value).replace(" ", "").replace("'", '"')
-
-
-def _html(title: str, markdown: str, folder: Path) -> str:
-    """The Markdown as one page that needs no other file: figures inlined, raw HTML in the text shown as text."""
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    body = re.sub(r'src="(figures/[\w/.-]+\.svg)"', lambda m: f'src="{_inlined(folder / m[1])}"', body)
-    body = body.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
-    environment = Environment(loader=PackageLoader("bench", "templates"), autoescape=True)
-    return environment.get_template("report.html").render(title=title, body=body)
-
-
-def _inlined(path: Path) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from bench import compare, figures
 from bench.compare import Side
 from bench.errors import StoreError
-from bench.figures import Picture
+from bench.picture import Picture
 from bench.report import save
 from bench.table import Table, escaped, table
 
