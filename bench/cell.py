@@ -179,6 +179,11 @@ class Cell:
         return cls(Arch(**parts[Arch]), Recipe(**parts[Recipe]), **rest)
 
     @property
+    def net(self) -> tuple[Arch, Recipe, str]:
+        """All but the seed: cells that have it in common are estimates of one thing."""
+        return self.arch, self.recipe, self.data
+
+    @property
     def label(self) -> str:
         """The net and the seed: `plain-56, seed 0`."""
         return f"{self.arch.label}, seed {self.seed}"

@@ -7,15 +7,18 @@
     ├── DeviceError              2   the device asked for is not there, or cannot do what is asked
     └── StoreError               5   results cannot be read or written
 
-Exit codes of every command: 0 the job is done; 1 done, with cells that failed; 2 bad input; 5 results cannot be read
-or written; 130 interrupted (rerun to continue). 3 and 4 belong to verdicts that are undecided or have no data.
+Exit codes of every command: 0 the job is done (`judge`: every claim is supported); 1 done, with cells that failed
+(`judge`: a claim is contradicted); 2 bad input; 3 a claim is undecided or untestable, and none contradicted; 5 results
+cannot be read or written; 130 interrupted (rerun to continue). 4 is kept for comparisons that measured nothing.
 """
 
 from __future__ import annotations
 
 EXIT_OK = 0
 EXIT_CELLS_FAILED = 1
+EXIT_CONTRADICTED = 1
 EXIT_BAD_INPUT = 2
+EXIT_UNDECIDED = 3
 EXIT_STORE = 5
 EXIT_INTERRUPTED = 130
 

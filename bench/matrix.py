@@ -87,6 +87,14 @@ def select(cells: Iterable[Cell], selector: Selector) -> list[Cell]:
     return [cell for cell in cells if matches(cell.flat(), selector)]
 
 
+def one_a_net(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    """The first cell of each net: those that differ in the seed alone are one net's."""
+    found: dict[tuple[Any, ...], Cell] = {}
+    for cell in cells:
+        found.setdefault(cell.net, cell)
+    return tuple(found.values())
+
+
 def variants(cells: Sequence[Cell]) -> dict[Cell, str]:
     """For each cell, what tells it from others of the same depth, shortcut and seed: `precision=bf16`; mostly nothing.
 

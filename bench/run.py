@@ -95,6 +95,7 @@ class Run(Provenance):
     final_test_error: float | None
     best_validation_error: float | None
     best_validation_iteration: int | None
+    train_error_at_best_validation: float | None
     test_error_at_best_validation: float | None
     best_test_error: float | None
     best_test_iteration: int | None
@@ -142,6 +143,7 @@ def results(curve: Sequence[Evaluation]) -> dict[str, Any]:
         "final_test_error": take(last, "test_error"),
         "best_validation_error": take(on_validation, "validation_error"),
         "best_validation_iteration": take(on_validation, "iteration"),
+        "train_error_at_best_validation": take(on_validation, "train_error"),
         "test_error_at_best_validation": take(on_validation, "test_error"),
         "best_test_error": take(on_test, "test_error"),
         "best_test_iteration": take(on_test, "iteration"),

@@ -1,4 +1,9 @@
-"""Estimates from few numbers: plain sequences in, numbers out."""
+"""Estimates and tests from few numbers: plain sequences in, numbers out.
+
+Values are taken as independent between seeds and, for the t statistics, as normal; docs/statistics.md shows by
+simulation what they are worth where they are not. Where values do not vary at all, a t statistic would claim certainty:
+an exact test takes its place.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from scipy.special import stdtrit
+from scipy.special import nctdtr, stdtr, stdtrit
+
+EXACT_ARRANGEMENTS = 20_000  # of an exact test, at most
 
 
 @dataclass(frozen=True)
@@ -41,3 +48,123 @@ def estimate(values: Sequence[float], confidence: float = 0.95) -> Estimate | No
         return Estimate(float(values[0]), None, 1)
     t = float(stdtrit(n - 1, (1 + confidence) / 2))
     return Estimate(fmean(values), t * stdev(values) / math.sqrt(n), n)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An estimated mean or difference of means, θ: (estimate - θ) / standard_error is taken as Student's t(df).
+
+    `n` is the number of values, of pairs, or of the smaller of two groups.
+    """
+
+    mean: float
+    standard_error: float
+    df: float
+    n: int
+
+    @property
+    def varies(self) -> bool:
+        """Whether the values differ by more than rounding."""
+        return self.standard_error > 1e-12 * max(1.0, abs(self.mean))
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """The two-sided interval, mean ± t(df, (1+confidence)/2) · standard error."""
+        half_width = float(stdtrit(self.df, (1 + confidence) / 2)) * self.standard_error
+        return self.mean - half_width, self.mean + half_width
+
+    def p_above(self, bound: float) -> float:
+        """The one-sided p-value of θ ≤ bound against θ > bound: P(t(df) ≥ (mean - bound) / standard error).
+
+        Where nothing varies, that of the exact sign-flip test: 2^-n if the mean is above the bound, else 1.
+        """
+        if not self.varies:
+            return 0.5**self.n if self.mean > bound else 1.0
+        return float(stdtr(self.df, -(self.mean - bound) / self.standard_error))
+
+    def p_below(self, bound: float) -> float:
+        """The one-sided p-value of θ ≥ bound against θ < bound; as `p_above`, mirrored."""
+        return Effect(-self.mean, self.standard_error, self.df, self.n).p_above(-bound)
+
+
+def paired(differences: Sequence[float]) -> Effect:
+    """The mean of n >= 2 paired differences (or of values less a constant): s/√n, df = n - 1.
+
+    Exact for normal differences, however the two sides are correlated.
+    """
+    n = len(differences)
+    return Effect(fmean(differences), stdev(differences) / math.sqrt(n), n - 1, n)
+
+
+def welch(left: Sequence[float], right: Sequence[float]) -> Effect:
+    """mean(left) - mean(right) of independent groups of at least 2 values, whose variances may differ (Welch 1947).
+
+    With v = s²/n of each side, the standard error is √(v₁ + v₂) and df = (v₁ + v₂)² / (v₁²/(n₁-1) + v₂²/(n₂-1)).
+    """
+    variances = [stdev(side) ** 2 / len(side) for side in (left, right)]
+    total = sum(variances)
+    spread = sum(v**2 / (len(side) - 1) for v, side in zip(variances, (left, right), strict=True))
+    smaller = min(len(left), len(right))
+    df = total**2 / spread if spread else smaller - 1
+    return Effect(fmean(left) - fmean(right), math.sqrt(total), df, smaller)
+
+
+def sign_flip(differences: Sequence[float], bound: float) -> float | None:
+    """The exact one-sided p-value of "symmetric about `bound` or below": the share of the 2^n ways to flip the signs of
+    the differences less `bound` whose mean is at least that observed. None where these are too many to count.
+
+    It needs no normality, but cannot fall below 2^-n: 1/8 for 3 pairs, 1/32 for 5.
+    """
+    if 2 ** len(differences) > EXACT_ARRANGEMENTS:
+        return None
+    return _exact([[value - bound for value in differences]], "samples")
+
+
+def permutation(left: Sequence[float], right: Sequence[float], bound: float) -> float | None:
+    """The exact one-sided p-value of "left less `bound` is distributed as right": the share of the ways to deal the
+    values out to groups of these sizes whose difference of means is at least that observed. None for too many ways.
+
+    It cannot fall below 1 / C(n₁ + n₂, n₁): 1/20 for 3 against 3.
+    """
+    if math.comb(len(left) + len(right), len(left)) > EXACT_ARRANGEMENTS:
+        return None
+    return _exact([[value - bound for value in left], list(right)], "independent")
+
+
+def _exact(groups: list[list[float]], kind: str) -> float:
+    import numpy as np
+    from scipy import stats  # here, for it takes half a second
+
+    def statistic(*samples: np.ndarray, axis: int) -> np.ndarray:
+        means = [sample.mean(axis=axis) for sample in samples]
+        return means[0] - means[1] if len(means) == 2 else means[0]
+
+    found = stats.permutation_test(
+        groups, statistic, permutation_type=kind, alternative="greater", n_resamples=np.inf, vectorized=True
+    )
+    return float(found.pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number (Holm 1979), in the order given: reject those at most α, and the chance of
+    rejecting any true hypothesis is at most α, however they depend on each other.
+
+    With p₍₁₎ ≤ … ≤ p₍ₘ₎, the adjusted p₍ᵢ₎ is the largest of (m - j + 1) · p₍ⱼ₎ over j ≤ i, at most 1.
+    """
+    adjusted, largest, m = [0.0] * len(p_values), 0.0, len(p_values)
+    for rank, index in enumerate(sorted(range(m), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (m - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def power(shift: float, deviation: float, n: int, level: float) -> float:
+    """The chance that a one-sided t test of n values at `level` shows a mean that lies `shift` beyond the bound.
+
+    The statistic is noncentral t(n-1) with noncentrality shift · √n / deviation; rejected above t(n-1, 1 - level).
+    """
+    if deviation <= 0:
+        return float(shift > 0 and 0.5**n <= level)
+    noncentrality = shift * math.sqrt(n) / deviation
+    if noncentrality > 35:  # beyond where nctdtr is accurate
+        return 1.0
+    return 1.0 - float(nctdtr(n - 1, noncentrality, stdtrit(n - 1, 1 - level)))

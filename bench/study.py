@@ -9,37 +9,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench import claim
 from bench import field as fields
 from bench.cell import DEFAULTS, FIELDS, Cell, Recipe
+from bench.claim import Claim
 from bench.errors import FieldError, InputError, shown
-from bench.field import choice, of, real
-from bench.matrix import Matrix, Selector, read_axes, read_selector, select, unknown_key
+from bench.field import choice, of
+from bench.matrix import Matrix, one_a_net, read_axes, read_selector, unknown_key
 from bench.source import Source
 
 FOLDER = Path("ablations")
 KEYS = ("title", "question", "matrix", "recipe", "exclude", "include", "claim", "figure")
-METRICS = ("train_error", "validation_error", "test_error", "images_per_second", "peak_memory")
 FIGURES = ("curves", "errors", "throughput", "memory", "responses", "gradients", "slices")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A comparison that the study expects to hold: the metric on the left side is above or below that on the right.
-
-    `left` and `right` select cells; `margin` is by how much at least, in the metric's unit (errors: percentage
-    points); `confidence` is that of the verdict. Claims are declared here and judged by the report.
-    """
-
-    says: str
-    left: Selector
-    right: Selector
-    metric: str = of(choice(*METRICS), "train_error")
-    relation: str = of(choice("above", "below"), "above")
-    margin: float = of(real(0, 1e12), 0.0)
-    confidence: float = of(real(0.5, 0.9999), 0.95)
-
-    def __post_init__(self) -> None:
-        fields.check(self)
 
 
 @dataclass(frozen=True)
@@ -70,6 +51,11 @@ class Study:
     def cells(self) -> tuple[Cell, ...]:
         """Its cells, each once."""
         return self.matrix.cells()
+
+    @cached_property
+    def nets(self) -> tuple[Cell, ...]:
+        """One cell, the first seed's, for each net (trained one way, on one data set)."""
+        return one_a_net(self.cells)
 
     @cached_property
     def sources(self) -> dict[str, Source]:
@@ -107,7 +93,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None, name: str | Non
         title=_text(table, "title", str(path)),
         question=_text(table, "question", str(path)),
         matrix=matrix,
-        claims=tuple(_claim(c, w) for c, w in _tables(table, "claim", str(path))),
+        claims=tuple(claim.read(c, w) for c, w in _tables(table, "claim", str(path))),
         figures=tuple(_figure(f, w) for f, w in _tables(table, "figure", str(path))) or tuple(map(Figure, FIGURES)),
         path=path,
         overrides=dict(overrides),
@@ -197,13 +183,13 @@ def _check_excludes(matrix: Matrix) -> None:
 
 
 def _check_claims(study: Study) -> None:
-    for number, claim in enumerate(study.claims, start=1):
-        for side in ("left", "right"):
-            selector = getattr(claim, side)
-            if not select(study.cells, selector):
-                text = ", ".join(f"{k}={'|'.join(map(str, v))}" for k, v in selector.items())
-                place = f"{study.path}: [[claim]] number {number}"
-                raise InputError(f"{place}: {side} selects no cell of the study: {text}")
+    for number, stated in enumerate(study.claims, start=1):
+        where = f"{study.path}: [[claim]] number {number}"
+        for comparison in claim.comparisons(stated, study.nets, where):
+            if "validation" in f"{stated.metric} {stated.at}":
+                for net in comparison.sides:
+                    if net.recipe.split != "holdout":
+                        raise InputError(f'{where}: {net.arch.label} has no validation error: its split is "full"')
 
 
 def _tables(table: dict[str, Any], key: str, where: str) -> list[tuple[dict[str, Any], str]]:
@@ -218,19 +204,6 @@ def _text(table: dict[str, Any], key: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise FieldError(key, table.get(key, "nothing"), "a text that says what the study asks", where)
     return value.strip()
-
-
-def _claim(table: dict[str, Any], where: str) -> Claim:
-    allowed = ("says", "left", "right", *fields.kinds(Claim))
-    for key in table:
-        if key not in allowed:
-            raise unknown_key(key, allowed, where)
-    sides = {side: read_selector(table.get(side), f"{where}: {side}") for side in ("left", "right")}
-    rest = {key: table[key] for key in fields.kinds(Claim) if key in table}
-    try:
-        return Claim(says=_text(table, "says", where), **sides, **rest)
-    except FieldError as error:
-        raise error.at(where) if not error.where else error from None
 
 
 def _figure(table: dict[str, Any], where: str) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 import pyarrow as pa
@@ -15,9 +16,10 @@ from bench.errors import InputError
 from bench.host import Host
 from bench.matrix import Selector, matches, variants
 from bench.stats import Estimate, estimate
-from bench.store import Store
+from bench.store import RUNS, Store
 
 LAYER_SEEDS, LAYER_NETS = 3, 64
+WORST_ERROR = 1.0  # a fraction: what a diverged net is taken to have
 ERRORS = ("train_error", "validation_error", "test_error")
 
 
@@ -41,6 +43,22 @@ class Net:
         return self.cells[0].arch.shortcut
 
     @property
+    def name(self) -> str:
+        """The label, and what tells this entry from others of the same label."""
+        return f"{self.label} {self.variant}".strip()
+
+    @cached_property
+    def ended(self) -> dict[int, str]:
+        """The outcome of each seed that has a row."""
+        return dict(zip(self.rows["seed"].tolist(), self.rows["outcome"].tolist(), strict=True))
+
+    def values(self, column: str) -> dict[int, float]:
+        """A column of `runs` by seed, over the seeds that are done, where it has a value."""
+        done = self.done
+        pairs = zip(done["seed"].tolist(), done[column].tolist(), strict=True)
+        return {seed: float(value) for seed, value in pairs if value is not None and value == value}
+
+    @cached_property
     def done(self) -> pd.DataFrame:
         """The rows that count in an estimate."""
         return self.rows[self.rows["outcome"] == run.DONE]
@@ -54,9 +72,19 @@ class Net:
         """How many seeds have no row."""
         return len(self.cells) - len(self.rows)
 
+    def errors(self, column: str) -> dict[int, float]:
+        """A column of errors by seed, diverged seeds included: theirs is the worst there is."""
+        diverged = {seed: WORST_ERROR for seed, outcome in self.ended.items() if outcome == run.DIVERGED}
+        return self.values(column) | diverged
+
+    def constant(self, column: str) -> int | None:
+        """A count that is the same for every seed, where it is known."""
+        known = self.rows[column].dropna()
+        return int(known.iloc[0]) if len(known) else None
+
     def estimate(self, column: str) -> Estimate | None:
         """Mean and 95 % interval over the seeds that are done, of a column of `runs`; None without values."""
-        return estimate([float(value) for value in self.done[column].dropna()])
+        return estimate(list(self.values(column).values()))
 
 
 @dataclass(frozen=True)
@@ -106,6 +134,11 @@ def summaries(cells: Sequence[Cell], store: Store) -> list[Summary]:
         slices = store.slices(table.filter(pc.equal(table["host_id"], host_id))).to_pandas()
         found.append(Summary(hosts[host_id], nets, own, points, layers, slices))
     return found
+
+
+def unrecorded(cells: Sequence[Cell]) -> tuple[Net, ...]:
+    """The nets of a study of which nothing is recorded."""
+    return _nets(cells, RUNS.empty_table().to_pandas())
 
 
 def _first_seeds(nets: Sequence[Net], runs: pa.Table) -> pa.Table:

@@ -1,0 +1,177 @@
+"""What the tables say of a study's claims: supported, contradicted, undecided or untestable.
+
+A comparison is looked at with the first n₁, n₂, … seeds (`looks`). At each look, Student's t gives one p-value for the
+claim and one against it; the p-values of the looks become one that holds at any time; Holm's method adjusts it for the
+number of comparisons in the study. The claim is supported, or contradicted, where that is at most 1 - confidence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from bench import looks, stats
+from bench.cell import Cell
+from bench.claim import Claim, Comparison, comparisons
+from bench.errors import InputError
+from bench.evidence import Evidence, differences, gather
+from bench.paper import Published
+from bench.seeds import Plan
+from bench.stats import Effect, Estimate
+from bench.summary import Net
+
+SUPPORTED, CONTRADICTED, UNDECIDED, UNTESTABLE = "supported", "contradicted", "undecided", "untestable"
+Test = Callable[[float, bool], float | None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim, or one comparison of a claim that makes several, and what the evidence says of it.
+
+    `effect` is θ in the metric's unit after the latest look, `interval` that of the confidence sequence there (at the
+    first look the usual two-sided one), `p` the p-value in favour of the ruling, adjusted for looks and comparisons;
+    `exact` that of the exact test at the latest look alone, unadjusted. `more` is how many more seeds would probably
+    decide it, None for over 1,000. `because` says why nothing can be tested; `notes` what a reader should know.
+    """
+
+    claim: Claim
+    ruling: str
+    comparison: Comparison | None = None
+    left: Estimate | None = None
+    right: Estimate | None = None
+    effect: Effect | None = None
+    interval: tuple[float, float] | None = None
+    paired: bool = True
+    p: float | None = None
+    exact: float | None = None
+    more: int | None = None
+    because: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n(self) -> int | None:
+        """The seeds at the latest look: pairs, or those of the smaller side."""
+        return self.effect.n if self.effect else None
+
+
+def judge(claims: Sequence[Claim], nets: Sequence[Net], plan: Plan) -> list[Verdict]:
+    """The verdicts, in the order of the claims; `nets` are those of one host, `plan` the seeds that were planned."""
+    by_net = {net.cells[0].net: net for net in nets}
+    ones = [net.cells[0] for net in nets]
+    found: list[Evidence | Verdict] = []
+    for claim in claims:
+        try:
+            found += [gather(comparison, by_net, plan) for comparison in comparisons(claim, ones)]
+        except InputError as error:  # a selection, or a study changed by --set, may lack what it compares
+            found.append(Verdict(claim, UNTESTABLE, because=str(error).removeprefix(": ")))
+    rulings = rule([item if isinstance(item, Evidence) else None for item in found])
+    verdicts = [
+        _verdict(item, ruling) if isinstance(item, Evidence) else item
+        for item, ruling in zip(found, rulings, strict=True)
+    ]
+    open_ones = sum(verdict.ruling == UNDECIDED for verdict in verdicts)
+    return [
+        replace(verdict, more=_more(verdict, item.planned, open_ones)) if verdict.ruling == UNDECIDED else verdict
+        for verdict, item in zip(verdicts, found, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """A word, the adjusted p-value it rests on, and whether that speaks for the claim rather than against it."""
+
+    word: str
+    p: float
+    in_favour: bool
+
+
+def rule(evidence: Sequence[Evidence | None]) -> list[Ruling]:
+    """The rulings on all comparisons of a study together; None stands for one that could not be made."""
+    chances = [_chances(item) if item and item.looks else (1.0, 1.0) for item in evidence]
+    in_favour, against = (stats.holm([pair[side] for pair in chances]) for side in (0, 1))
+    return [_ruling(*three) for three in zip(evidence, in_favour, against, strict=True)]
+
+
+def _ruling(evidence: Evidence | None, in_favour: float, against: float) -> Ruling:
+    p = min(in_favour, against)
+    if evidence is None or not evidence.looks:
+        return Ruling(UNTESTABLE, p, in_favour=True)
+    if p > 1 - evidence.comparison.claim.confidence:
+        return Ruling(UNDECIDED, p, in_favour <= against)
+    return Ruling(SUPPORTED if in_favour <= against else CONTRADICTED, p, in_favour <= against)
+
+
+def chance(claim: Claim, test: Test, *, in_favour: bool) -> float | None:
+    """The p-value of a claim's opposite (`in_favour`: small speaks for the claim), or of the claim itself.
+
+    `test(bound, above)` gives the one-sided p-value that speaks for θ above (or below) a bound. To be inside a region
+    takes the larger of the p-values for its ends (Schuirmann 1987), to be outside of it twice the smaller.
+    """
+    low, high = claim.region
+    inside = in_favour != (claim.relation == "differs")
+    found = [test(bound, above) for bound, above in ((low, inside), (high, not inside)) if math.isfinite(bound)]
+    if None in found:
+        return None
+    return max(found) if inside else min(1.0, len(found) * min(found))
+
+
+def _chances(evidence: Evidence) -> tuple[float, float]:
+    """The p-values for and against the claim, valid after any look."""
+
+    def over_looks(in_favour: bool) -> float:
+        claim, effects = evidence.comparison.claim, evidence.effects
+        return looks.sequential([chance(claim, _t(e), in_favour=in_favour) if e else 1.0 for e in effects])
+
+    return over_looks(True), over_looks(False)
+
+
+def _t(effect: Effect) -> Test:
+    return lambda bound, above: effect.p_above(bound) if above else effect.p_below(bound)
+
+
+def _exact(left: Sequence[float], right: Sequence[float], paired: bool) -> Test:
+    def test(bound: float, above: bool) -> float | None:
+        first, second, least = (left, right, bound) if above else (right, left, -bound)
+        if paired:
+            return stats.sign_flip(differences(first, second), least)
+        return stats.permutation(first, second, least)
+
+    return test
+
+
+def _verdict(evidence: Evidence, ruling: Ruling) -> Verdict:
+    claim = evidence.comparison.claim
+    verdict = Verdict(claim, ruling.word, evidence.comparison, because=evidence.because, notes=evidence.notes)
+    if ruling.word == UNTESTABLE:
+        return verdict
+    effects, (left, right) = evidence.effects, evidence.looks[-1]
+    spent = (1 - claim.confidence) * looks.share(len(effects))
+    return replace(
+        verdict,
+        left=stats.estimate(left),
+        right=None if isinstance(evidence.comparison.right, Published) else stats.estimate(right),
+        effect=effects[-1],
+        interval=effects[-1].interval(1 - 2 * spent),
+        paired=evidence.paired,
+        p=ruling.p,
+        exact=chance(claim, _exact(left, right, evidence.paired), in_favour=ruling.in_favour),
+    )
+
+
+def _more(verdict: Verdict, planned: int, open_ones: int) -> int | None:
+    """How many more seeds would probably decide it, if the difference and the spread are as they look now."""
+    effect, claim = verdict.effect, verdict.claim
+    bounds = [bound for bound in claim.region if math.isfinite(bound)]
+    within = claim.region[0] < effect.mean < claim.region[1]
+    distances = [abs(effect.mean - bound) for bound in bounds]
+    shifts = distances if within else [min(distances)]
+    deviation = effect.standard_error * math.sqrt(effect.n) if effect.varies else 0.0
+    level = (1 - claim.confidence) / max(1, open_ones)
+    needed = looks.seeds_needed(planned, effect.n, level, looks.chance_of(shifts, deviation))
+    return None if needed is None else needed - effect.n
+
+
+def sides(verdict: Verdict) -> tuple[Cell, ...]:
+    """The nets that a verdict is about; none where the claim could not be read as a comparison."""
+    return verdict.comparison.sides if verdict.comparison else ()
