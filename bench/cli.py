@@ -256,6 +256,8 @@ def _run(options: argparse.Namespace) -> int:
     from bench import progress, sweep
     from bench.store import Store
 
+    if options.max_seeds and not options.until_decided:
+        raise InputError("--max-seeds: only with --until-decided")
     study = _study(options)
     cells, store = _cells(options, study), Store(options.results)
     console = Console(soft_wrap=False)
@@ -330,7 +332,8 @@ def _with_more_seeds(options: argparse.Namespace, cells: list[Any], store: Any) 
     """The cells, and those of further seeds that are recorded, unless the seeds are chosen by hand."""
     from bench import seeds
 
-    return cells if options.only and "seed" in options.only else seeds.extended(cells, store)
+    by_hand = any(part.partition("=")[0].strip() == "seed" for part in (options.only or "").split(","))
+    return cells if by_hand else seeds.extended(cells, store)
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -78,7 +78,7 @@ def evidence(verdict: Verdict) -> str:
         parts[0] += f", p = {p_value(verdict.p)}"
     else:
         more = "over 1,000" if verdict.more is None else f"about {verdict.more}"
-        parts.append(f"{more} more seeds would probably decide it")
+        parts.append(f"{more} more seed{'' if verdict.more == 1 else 's'} would probably decide it")
     return " ".join(_sentence(part) for part in [*parts, *verdict.notes])
 
 
