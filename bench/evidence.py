@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from bench import looks, paper, run, stats
@@ -35,7 +36,7 @@ class Evidence:
     because: str = ""
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def effects(self) -> list[Effect | None]:
         """θ at each look; None where failures left too few values."""
         return [self._effect(*sides) if min(map(len, sides)) >= looks.FEWEST else None for sides in self.looks]

@@ -130,7 +130,9 @@ def _t(effect: Effect) -> Test:
     return lambda bound, above: effect.p_above(bound) if above else effect.p_below(bound)
 
 
-def _exact(left: Sequence[float], right: Sequence[float], paired: bool) -> Test:
+def exact_test(left: Sequence[float], right: Sequence[float], paired: bool) -> Test:
+    """The exact test as `chance` takes it: sign flips of paired values, else permutations; None for too many."""
+
     def test(bound: float, above: bool) -> float | None:
         first, second, least = (left, right, bound) if above else (right, left, -bound)
         if paired:
@@ -155,7 +157,7 @@ def _verdict(evidence: Evidence, ruling: Ruling) -> Verdict:
         interval=effects[-1].interval(1 - 2 * spent),
         paired=evidence.paired,
         p=ruling.p,
-        exact=chance(claim, _exact(left, right, evidence.paired), in_favour=ruling.in_favour),
+        exact=chance(claim, exact_test(left, right, evidence.paired), in_favour=ruling.in_favour),
     )
 
 
