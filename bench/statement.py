@@ -75,7 +75,8 @@ def evidence(verdict: Verdict) -> str:
         f"{_capital(subject(verdict))}: {found(verdict)}, claimed {claimed(verdict.claim)}; n = {verdict.n} {kind}"
     ]
     if verdict.ruling != UNDECIDED:
-        parts[0] += f", p = {p_value(verdict.p)}"
+        p = p_value(verdict.p)
+        parts[0] += f", p {p}" if p.startswith("<") else f", p = {p}"
     else:
         more = "over 1,000" if verdict.more is None else f"about {verdict.more}"
         parts.append(f"{more} more seed{'' if verdict.more == 1 else 's'} would probably decide it")

@@ -21,8 +21,7 @@ from bench.claim import Claim, Comparison
 from bench.evidence import Evidence, differences
 from bench.verdict import SUPPORTED, UNDECIDED, chance, exact_test, more_seeds, rule
 
-TRIALS = 10_000
-FEW_TRIALS = 4_000  # of what takes long
+TRIALS = 5_000  # studies an experiment
 FARTHEST = 100  # more seeds that a forecast is followed for
 FIRST, MOST = 3, 20  # seeds, where they are added until a claim is decided
 LEFT, RIGHT = (Cell(Arch(shortcut=shortcut), Recipe(), "digits") for shortcut in ("none", "A"))
@@ -177,12 +176,11 @@ class Forecast:
 
     more: list[int | None]
     enough: list[bool]  # of those said to take at most FARTHEST
-    trials: int
 
 
 def forecast(planned: int, theta: float) -> Forecast:
     """Judge at `planned` seeds; where undecided, do as many more as it says, and judge again at every look."""
-    experiment = Experiment((a_claim(),), partial(normal, theta=theta), planned, planned + FARTHEST, trials=FEW_TRIALS)
+    experiment = Experiment((a_claim(),), partial(normal, theta=theta), planned, planned + FARTHEST)
     more, enough = [], []
     for ((left, right),) in _drawn(experiment, experiment.most):
         first = _evidence(experiment, 0, left, right, planned)
@@ -193,4 +191,4 @@ def forecast(planned: int, theta: float) -> Forecast:
         if more[-1] is not None and more[-1] <= FARTHEST:
             later = _evidence(experiment, 0, left, right, planned + more[-1])
             enough.append(rule([later])[0].word != UNDECIDED)
-    return Forecast(more, enough, experiment.trials)
+    return Forecast(more, enough)

@@ -91,7 +91,7 @@ def a_run(cell: Cell, curve: list[Evaluation], host: Host | None = None, **field
 
 
 def a_net(cell: Cell, values: Mapping[int, float | str | None], column: str = "final_train_error") -> Net:
-    """A net with a value (a fraction) for each seed, or the outcome of one that is not done, or None for one not run."""
+    """A net with a value (a fraction) for each seed, the outcome of one not done, or None for one not run."""
     ended = {seed: value for seed, value in values.items() if value is not None}
     rows = pd.DataFrame(
         {

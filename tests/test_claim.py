@@ -75,7 +75,8 @@ def test_every_metric_has_a_column_that_runs_have():
 def test_the_region_is_where_the_difference_is_claimed_to_be(relation):
     low, high = Claim("x", {}, {}, relation=relation, margin=2.0).region
     inside = {
-        "above": lambda x: x > 2, "below": lambda x: x < -2, "not above": lambda x: x <= 2, "not below": lambda x: x >= -2,
+        "above": lambda x: x > 2, "below": lambda x: x < -2,
+        "not above": lambda x: x <= 2, "not below": lambda x: x >= -2,
         "within": lambda x: abs(x) <= 2, "differs": lambda x: abs(x) > 2,
     }[relation]  # fmt: skip
     for theta in (-9.0, -2.1, -1.9, 0.0, 1.9, 2.1, 9.0):

@@ -25,7 +25,9 @@ REPRODUCTIONS = {
 
 
 def cifar(depth=56, shortcut="A", data="cifar10", **recipe):
-    return Cell(Arch(depth=depth, shortcut=shortcut), dataclasses.replace(paper.recipe_of(Arch(depth=depth)), **recipe), data)
+    return Cell(
+        Arch(depth=depth, shortcut=shortcut), dataclasses.replace(paper.recipe_of(Arch(depth=depth)), **recipe), data
+    )
 
 
 def imagenet(depth, shortcut):
@@ -49,7 +51,10 @@ def test_the_imagenet_tables():
     assert {k: value(imagenet(*k), "top1_error_10crop", "Table 2") for k in TABLE_2} == TABLE_2
     for name, table, kind in (("Table 3", TABLE_3, "10crop"), ("Table 4", TABLE_4, "multiscale")):
         both = {
-            k: (value(imagenet(*k), f"top1_error_{kind}", name), value(imagenet(*k), f"top5_error_{kind}", f"{name}, top-5"))
+            k: (
+                value(imagenet(*k), f"top1_error_{kind}", name),
+                value(imagenet(*k), f"top5_error_{kind}", f"{name}, top-5"),
+            )
             for k in table
         }
         assert both == table
@@ -94,8 +99,8 @@ def test_the_papers_own_experiment_differs_in_nothing(depth):
 
 def test_every_difference_is_named():
     cell = cifar(
-        data="parquet:cifar10-jpeg", iterations=4_000, drops=(2_000, 3_000), split="holdout", precision="bf16", flip=False,
-        batch=64, lr=0.05,
+        data="parquet:cifar10-jpeg", iterations=4_000, drops=(2_000, 3_000), split="holdout", precision="bf16",
+        flip=False, batch=64, lr=0.05,
     )  # fmt: skip
     assert paper.differences(cell, paper.published(cell, "test_error")) == [
         "images of parquet:cifar10-jpeg, not the original files",

@@ -58,7 +58,7 @@ def test_other_nets_and_unreachable_seeds_are_no_extension():
 
 
 def test_nets_with_different_numbers_of_seeds():
-    """A comparison's looks are those of the side with fewer planned seeds; the other's blocks are found all the same."""
+    """A comparison's looks are those of the side with fewer planned seeds; the other's are found all the same."""
     for fewer, more in ((3, 4), (2, 20), (3, 5), (4, 7)):
         cells, present = cells_of(range(more)), cells_of(range(more))
         for look in looks.taken(fewer, 60):

@@ -142,7 +142,7 @@ def test_exact_tests_give_up_where_arrangements_are_too_many():
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=5), st.floats(0.001, 0.999))
 def test_holm_is_closed_testing_with_bonferroni(p_values, level):
-    """A hypothesis is rejected iff every intersection that contains it is rejected by Bonferroni (Marcus et al. 1976)."""
+    """A hypothesis is rejected iff Bonferroni rejects every intersection that contains it (Marcus et al. 1976)."""
     m = len(p_values)
     groups = [group for size in range(1, m + 1) for group in itertools.combinations(range(m), size)]
     adjusted = [max(min(1.0, len(g) * min(p_values[i] for i in g)) for g in groups if h in g) for h in range(m)]
