@@ -68,14 +68,16 @@ class DeviceData:
         """float32 x / 255 - mean of uint8 x [B, C, H, W]; the paper does not divide by a deviation."""
         return (images / 255).sub_(self.mean)
 
-    def evaluation_batches(self, which: str, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def evaluation_batches(self, which: str, size: int, first: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass over `which` (train, validation or test), in order and un-augmented, `size` images at a time.
 
-        Yields images float32 [B, C, H, W] and labels int64 [B]; nothing for an empty part.
+        All of it, or the `first` images. Yields images float32 [B, C, H, W] and labels int64 [B]; nothing for an empty
+        part.
         """
         part = {"train": self.train, "validation": self.validation, "test": self.test}[which]
-        for start in range(0, len(part), size):
-            chosen = slice(start, start + size)
+        end = len(part) if first is None else min(first, len(part))
+        for start in range(0, end, size):
+            chosen = slice(start, min(start + size, end))
             yield self.normalise(part.images[chosen]), part.labels[chosen]
 
 

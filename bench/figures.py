@@ -2,159 +2,170 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
-import matplotlib
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
-from bench.store import replacing
+from bench import anatomy, picture, run
+from bench.picture import (
+    BOLD,
+    COLOURS,
+    DASHES,
+    MARKERS,
+    SHORTCUTS,
+    THIN,
+    Picture,
+    Series,
+    entry,
+    name,
+    new_canvas,
+    seeds,
+    spread,
+)
+from bench.stats import Estimate
 from bench.summary import Net, Summary
 
-SHORTCUTS = {"none": "plain", "A": "identity (A)", "B": "projection at changes (B)", "C": "projection everywhere (C)"}
-COLOURS = {"none": "#D55E00", "A": "#0072B2", "B": "#009E73", "C": "#CC79A7"}  # Okabe and Ito's, colour-blind safe
-MARKERS = {"none": "X", "A": "o", "B": "s", "C": "^"}
 WORDS = {"train_error": "training error", "validation_error": "validation error", "test_error": "test error"}
-THIN, BOLD = 0.9, 2.0
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A drawn figure, its caption (which says what is averaged over what) and a text alternative."""
-
-    name: str
-    canvas: Canvas
-    caption: str
-    alternative: str
-
-    def save(self, folder: Path) -> None:
-        """Write NAME.svg and NAME.png; the same tables give the same bytes."""
-        with _style():
-            for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-                with replacing(folder / f"{self.name}.{suffix}") as temporary:
-                    self.canvas.savefig(temporary, format=suffix, metadata=metadata, dpi=200)
+MOST_ROWS, MOST_DEPTHS = 3, 8  # of curves' panels, and of lines in a panel
+MOST_LINES, MOST_PLACES = 8, 16  # against depth: lines, and depths
+FIRST, SPREAD = "the first {} of {:,} variants", "{} of {:,} depths"  # what a caption says of what is left out
+MOST_STOPS = 400  # evaluations along a drawn curve
 
 
 def draw(kind: str, summary: Summary, title: str = "") -> Picture | None:
-    """Draw one of a study's figures; None where the tables hold nothing for it."""
-    with _style():
-        drawer = {"curves": _curves, "errors": _errors, "throughput": _throughput, "memory": _memory}[kind]
-        return drawer(summary, title)
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    own = {
-        "font.size": 8,
-        "axes.labelsize": 8,
-        "axes.titlesize": 8.5,
-        "xtick.labelsize": 7.5,
-        "ytick.labelsize": 7.5,
-        "legend.fontsize": 7.5,
-        "axes.linewidth": 0.7,
-        "grid.linewidth": 0.5,
-        "xtick.major.size": 3,
-        "ytick.major.size": 3,
-        "svg.hashsalt": "resbench",
-        "figure.constrained_layout.use": True,
+    """Draw one of a study's figures (`study.FIGURES`); None where the tables hold nothing for it."""
+    drawers = {
+        "curves": _curves,
+        "errors": _errors,
+        "throughput": _throughput,
+        "memory": _memory,
+        "responses": anatomy.responses,
+        "gradients": anatomy.gradients,
+        "slices": anatomy.slices,
     }
-    with matplotlib.rc_context(sns.axes_style("ticks", {"axes.grid": True, "grid.color": "0.9"}) | own):
-        yield
-
-
-def _canvas(width: float, height: float, title: str) -> Canvas:
-    canvas = Canvas(figsize=(width, height))
-    if title:
-        canvas.suptitle(title, fontsize=9.5, fontweight="bold")
-    return canvas
+    with picture.style():
+        return drawers[kind](summary, title)
 
 
 def _curves(summary: Summary, title: str) -> Picture | None:
     """Training error (thin) and held-out error (bold) against iterations, a panel a shortcut (Figs. 4 and 6)."""
-    nets = [net for net in summary.nets if net.rows["run_id"].isin(summary.curves["run_id"]).any()]
+    evaluated = set(summary.curves["cell_id"].unique())
+    nets = [net for net in summary.nets if any(cell.id in evaluated for cell in net.cells)]
     if not nets:
         return None
-    shortcuts, variants = _present(nets), list(dict.fromkeys(net.variant for net in nets))
-    depths = sorted({net.depth for net in nets})
-    colour = dict(zip(depths, sns.color_palette("viridis_r", len(depths) + 1)[1:], strict=True))
-    canvas = _canvas(max(3.6, 1.9 * len(shortcuts)), 0.7 + 2.0 * len(variants), title)
-    axes = canvas.subplots(len(variants), len(shortcuts), sharex=True, sharey=True, squeeze=False)
-    for row, variant in zip(axes, variants, strict=True):
+    variants, depths = _variants(nets), sorted({net.depth for net in nets})
+    rows, lines = variants[:MOST_ROWS], spread(depths, MOST_DEPTHS)
+    left_out = _left_out(variants, rows, FIRST) + _left_out(depths, lines, SPREAD)
+    nets = [net for net in nets if net.variant in set(rows) and net.depth in set(lines)]
+    shortcuts = [shortcut for shortcut in SHORTCUTS if any(net.shortcut == shortcut for net in nets)]
+    colour = dict(zip(lines, picture.shades(len(lines)), strict=True))
+    canvas = new_canvas(max(3.6, 0.5 + 1.5 * len(shortcuts)), 0.75 + 1.75 * len(rows), title)
+    axes = canvas.subplots(len(rows), len(shortcuts), sharex=True, sharey=True, squeeze=False)
+    points = _means(nets, summary.curves, ("train_error", summary.held_out))
+    series = []
+    for row, variant in zip(axes, rows, strict=True):
         for panel, shortcut in zip(row, shortcuts, strict=True):
-            here = [net for net in nets if net.variant == variant and net.shortcut == shortcut]
-            for net in here:
-                _curve(panel, net, summary, colour[net.depth])
-            _label_curves(panel, "\n".join(filter(None, [SHORTCUTS[shortcut], variant])))
+            for number, net in enumerate(nets):
+                if net.variant == variant and net.shortcut == shortcut and number in points:
+                    series += _curve(panel, net, points[number], summary.held_out, colour[net.depth])
+            _label_curves(
+                panel, "\n".join(filter(None, [SHORTCUTS[shortcut].replace("projection ", "projection\n"), variant]))
+            )
     for panel in axes[:, 0]:
         panel.set_ylabel("error")
     for panel in axes[-1]:
         panel.set_xlabel("iteration")
     axes[0, 0].set_ylim(0, min(1.0, axes[0, 0].get_ylim()[1]))
     held_out = WORDS[summary.held_out]
-    lines = [Line2D([], [], color=colour[d], lw=BOLD, label=f"{d} layers") for d in depths]
-    lines.append(Line2D([], [], color="0.3", lw=THIN, label="training"))
-    lines.append(Line2D([], [], color="0.3", lw=BOLD, label=held_out.removesuffix(" error")))
-    canvas.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 8), frameon=False)
-    seeds = _seeds(nets)
+    entries = [entry(_layers(depth), color=colour[depth], lw=BOLD) for depth in lines]
+    entries.append(entry("training", color=picture.DIM, lw=THIN))
+    entries.append(entry(held_out.removesuffix(" error"), color=picture.DIM, lw=BOLD))
+    picture.legend(canvas, entries)
     return Picture(
         "curves",
         canvas,
-        f"Training error (thin) and {held_out} (bold) against iterations; whole eval-mode passes, mean over {seeds}, "
-        "bands from the lowest to the highest seed.",
+        f"Training error (thin) and {held_out} (bold) against iterations; whole eval-mode passes, mean over "
+        f"{seeds(nets)}, bands from the lowest to the highest seed.{left_out}",
         f"Line charts of error against iteration, one for each of {', '.join(SHORTCUTS[s] for s in shortcuts)}. "
         + _ends(nets),
+        tuple(series),
     )
 
 
-def _curve(panel: Axes, net: Net, summary: Summary, colour: tuple[float, float, float]) -> None:
-    points = summary.curves[summary.curves["run_id"].isin(net.rows["run_id"])]
-    for column, width in (("train_error", THIN), (summary.held_out, BOLD)):
-        seen = points.dropna(subset=[column])
-        shade = {"alpha": 0.15, "linewidth": 0}
-        sns.lineplot(
-            seen, x="iteration", y=column, color=colour, lw=width, errorbar=("pi", 100), err_kws=shade, ax=panel
-        )
+def _means(nets: Sequence[Net], curves: pd.DataFrame, columns: Sequence[str]) -> dict[int, pd.DataFrame]:
+    """For each net, by its place, the mean, lowest, highest and number of seeds of `columns` at each iteration."""
+    place = {cell.id: number for number, net in enumerate(nets) for cell in net.cells}
+    own = curves[curves["cell_id"].isin(place)]
+    groups = own.groupby([own["cell_id"].map(place).rename("net"), "iteration"])[list(dict.fromkeys(columns))]
+    found = groups.agg(["mean", "min", "max", "count"])
+    return {int(number): table.droplevel(0) for number, table in found.groupby(level=0)}
+
+
+def _curve(panel: Axes, net: Net, points: pd.DataFrame, held_out: str, colour: str) -> list[Series]:
+    drawn = []
+    for column, width in (("train_error", THIN), (held_out, BOLD)):
+        stops = points[column][points[column, "count"] > 0]
+        stops = stops.loc[spread(list(stops.index), MOST_STOPS)]
+        if not len(stops):
+            continue
+        artists = panel.plot(stops.index, stops["mean"], color=colour, lw=width, solid_capstyle="round")
+        if len(stops) == 1:  # a line of one point would not be seen
+            artists[0].set(marker="o", markersize=3)
+        if stops["count"].max() > 1:
+            band = panel.fill_between(stops.index, stops["min"], stops["max"], color=colour, alpha=0.15, lw=0)
+            artists.append(band)
+        texts = [
+            (
+                x,
+                mean,
+                f"{name(net)}, iteration {x:,}: {WORDS[column]} {100 * mean:.1f} %{_range(low, high, int(n))}",
+            )
+            for x, mean, low, high, n in stops[["mean", "min", "max", "count"]].itertuples()
+        ]
+        kind = "training" if column == "train_error" else WORDS[column].removesuffix(" error")
+        drawn.append(Series((_layers(net.depth), kind), panel, tuple(artists), texts))
+    return drawn
+
+
+def _range(low: float, high: float, n: int) -> str:
+    return f" (mean of {n} seeds, {100 * low:.1f} to {100 * high:.1f})" if n > 1 else ""
 
 
 def _label_curves(panel: Axes, title: str) -> None:
     panel.set_title(title)
-    panel.set_xlabel("")
-    panel.set_ylabel("")
     panel.set_xlim(left=0)
-    panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+    panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
-    panel.xaxis.set_major_locator(MaxNLocator(4))
+    panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
 def _errors(summary: Summary, title: str) -> Picture | None:
     """Final error against depth, a line a shortcut, with intervals over seeds (Tables 2 and 6 as a picture)."""
-    columns = ["train_error", summary.held_out]
-    if summary.held_out != "test_error":
-        columns.append("test_error")
-    canvas = _canvas(2.35 * len(columns), 2.7, title)
-    panels = canvas.subplots(1, len(columns), sharey=True, squeeze=False)[0]
-    nets = [net for net in summary.nets if net.estimate("final_train_error")]
+    columns = ["train_error", *dict.fromkeys((summary.held_out, "test_error"))]
+    nets, left_out = _few_lines(_measured(summary, "final_train_error"))
     if not nets:
         return None
+    canvas = new_canvas(0.4 + 2.05 * len(columns), 2.6, title)
+    panels = canvas.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    series = []
     for panel, column in zip(panels, columns, strict=True):
-        _against_depth(panel, nets, f"final_{column}")
+        words = f"final {WORDS[column]} {{}} %"
+        series += _against_depth(panel, nets, f"final_{column}", words, digits=1, shown=100)
         panel.set_title(WORDS[column])
     panels[0].set_ylim(0, min(1.0, panels[0].get_ylim()[1]))  # of all panels: they share it
-    panels[0].yaxis.set_major_formatter(PercentFormatter(1.0))
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     panels[0].set_ylabel("final error")
-    _legend(canvas, panels[0])
+    picture.legend(canvas, _entries(nets), 4)
     return Picture(
         "errors",
         canvas,
-        f"Final error against depth; mean over {_seeds(nets)} and its 95 % interval (Student's t, cut at 0 and 100 %).",
+        f"Final error against depth; mean over {seeds(nets)} and its 95 % interval (Student's t, cut at 0 and "
+        f"100 %).{left_out}",
         "Line charts of final error against depth, a line for each kind of shortcut. " + _ends(nets),
+        tuple(series),
     )
 
 
@@ -169,74 +180,119 @@ def _memory(summary: Summary, title: str) -> Picture | None:
 
 
 def _cost(
-    summary: Summary, title: str, name: str, column: str, words: str, which: str, scale: float = 1.0
+    summary: Summary, title: str, kind: str, column: str, words: str, which: str, scale: float = 1.0
 ) -> Picture | None:
-    nets = [net for net in summary.nets if net.estimate(column)]
+    nets, left_out = _few_lines(_measured(summary, column))
     if not nets:
         return None
-    canvas = _canvas(3.6, 2.7, title)
+    canvas = new_canvas(4.2, 2.7, title)
     panel = canvas.subplots()
-    _against_depth(panel, nets, column, scale)
+    what, _, unit = words.partition(", ")
+    says = f"{what} {{}} {unit}" if unit else f"{{}} {what}"
+    series = _against_depth(panel, nets, column, says, scale)
     panel.set_ylabel(words)
     panel.set_ylim(bottom=0)
-    _legend(canvas, panel)
+    picture.legend(canvas, _entries(nets), 2)
     sharing = summary.runs["sharing"].mean()
     beside = f"{sharing:.1f} cells shared the device on average" if sharing > 1.05 else "one cell at a time"
     return Picture(
-        name,
+        kind,
         canvas,
-        f"{words[0].upper()}{words[1:]} ({which}) against depth, on {summary.host.label}; mean over {_seeds(nets)} "
-        f"and its 95 % interval; {beside}.",
+        f"{words[0].upper()}{words[1:]} ({which}) against depth, on {summary.host.label}; mean over {seeds(nets)} "
+        f"and its 95 % interval; {beside}.{left_out}",
         f"Line chart of {words} against depth, a line for each kind of shortcut.",
+        tuple(series),
     )
 
 
-def _against_depth(panel: Axes, nets: Sequence[Net], column: str, scale: float = 1.0) -> None:
+def _measured(summary: Summary, column: str) -> list[Net]:
+    """The nets with a value of `column` in a run that is done."""
+    rows = summary.runs
+    found = set(rows.loc[(rows["outcome"] == run.DONE) & rows[column].notna(), "cell_id"])
+    return [net for net in summary.nets if any(cell.id in found for cell in net.cells)]
+
+
+def _few_lines(nets: Sequence[Net]) -> tuple[list[Net], str]:
+    """Of very many nets those that a picture against depth can show, and what the caption then says."""
+    variants, depths = _variants(nets), sorted({net.depth for net in nets})
+    kept = variants[: MOST_LINES // max(1, len({net.shortcut for net in nets}))]
+    places = spread(depths, MOST_PLACES)
+    chosen = [net for net in nets if net.variant in set(kept) and net.depth in set(places)]
+    return chosen, _left_out(variants, kept, FIRST) + _left_out(depths, places, SPREAD)
+
+
+def _against_depth(
+    panel: Axes, nets: Sequence[Net], column: str, words: str, scale: float = 1.0, digits: int = 0, shown: float = 1.0
+) -> list[Series]:
+    """Draw `column` times `scale`; points say `words` around their value, times `shown` besides."""
     depths = sorted({net.depth for net in nets})
     place = {depth: position for position, depth in enumerate(depths)}
-    lines = list(dict.fromkeys((net.shortcut, net.variant) for net in nets))
+    lines, variants, series = _lines(nets), _variants(nets), []
     for index, (shortcut, variant) in enumerate(lines):
-        found = [
-            (place[net.depth], net.estimate(column))
-            for net in sorted(nets, key=lambda net: net.depth)
-            if (net.shortcut, net.variant) == (shortcut, variant)
+        own = [net for net in nets if (net.shortcut, net.variant) == (shortcut, variant)]
+        found = [(net, e) for net in sorted(own, key=lambda net: net.depth) if (e := net.estimate(column))]
+        shift = min(0.07, 0.5 / len(lines)) * (index - (len(lines) - 1) / 2)  # side by side, so that none hides another
+        points = [
+            (
+                place[net.depth] + shift,
+                e.mean * scale,
+                f"{name(net)}: {words.format(_says(e, scale * shown, digits))} (n = {e.n})",
+            )
+            for net, e in found
         ]
-        found = [(x, e) for x, e in found if e]
-        panel.errorbar(
-            [x + 0.07 * (index - (len(lines) - 1) / 2) for x, _ in found],  # side by side, so that none hides another
-            [e.mean * scale for _, e in found],
+        line, caps, bars = panel.errorbar(
+            [x for x, _, _ in points],
+            [y for _, y, _ in points],
             [(e.half_width or 0.0) * scale for _, e in found],
-            color=COLOURS[shortcut],
-            marker=MARKERS[shortcut],
-            label=f"{SHORTCUTS[shortcut]} {variant}".strip(),
-            **{"lw": 1.2, "ms": 4, "mec": "white", "mew": 0.4, "capsize": 2, "elinewidth": 0.8},
-            alpha=1.0 if variant == lines[0][1] else 0.55,
+            **_look(shortcut, variants.index(variant)),
+            **{"capsize": 2, "elinewidth": 0.8},
         )
+        for bar in bars:
+            bar.set_linestyle("-")
+        series.append(Series((_line_label(shortcut, variant),), panel, (line, *caps, *bars), points))
     panel.set_xticks(range(len(depths)), [str(depth) for depth in depths])
+    for label in panel.get_xticklabels():
+        label.set_visible(int(label.get_text()) in set(spread(depths, 8)))
     panel.set_xlabel("layers")
-    panel.set_xlim(-0.35, len(depths) - 0.65)
+    panel.set_xlim(-0.4, len(depths) - 0.6)
+    return series
 
 
-def _legend(canvas: Canvas, panel: Axes) -> None:
-    handles, labels = panel.get_legend_handles_labels()
-    columns = 2 if len(canvas.axes) == 1 else 4
-    canvas.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+def _says(e: Estimate, scale: float, digits: int) -> str:
+    interval = f" ± {scale * e.half_width:,.{digits}f}" if e.half_width is not None else ""
+    return f"{scale * e.mean:,.{digits}f}{interval}"
 
 
-def _present(nets: Sequence[Net]) -> list[str]:
-    return [shortcut for shortcut in SHORTCUTS if any(net.shortcut == shortcut for net in nets)]
+def _lines(nets: Sequence[Net]) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((net.shortcut, net.variant) for net in nets))
 
 
-def _seeds(nets: Sequence[Net]) -> str:
-    counts = pd.Series([len(net.done) for net in nets])
-    low, high = counts.min(), counts.max()
-    return f"{high} seed{'s' if high != 1 else ''}" if low == high else f"{low} to {high} seeds"
+def _entries(nets: Sequence[Net]) -> list[Line2D]:
+    variants = _variants(nets)
+    return [entry(_line_label(s, variant), **_look(s, variants.index(variant))) for s, variant in _lines(nets)]
+
+
+def _line_label(shortcut: str, variant: str) -> str:
+    return picture.printable(f"{SHORTCUTS[shortcut]} {variant}")
+
+
+def _look(shortcut: str, variant: int) -> dict[str, object]:
+    look = {"color": COLOURS[shortcut], "marker": MARKERS[shortcut], "ls": DASHES[variant % len(DASHES)]}
+    return look | {"lw": 1.2, "ms": 4.5, "mec": picture.PAPER, "mew": 0.4}
+
+
+def _variants(nets: Sequence[Net]) -> list[str]:
+    return list(dict.fromkeys(net.variant for net in nets))
+
+
+def _left_out(there: Sequence[object], shown: Sequence[object], what: str) -> str:
+    return f" Shown: {what.format(len(shown), len(there))}." if len(shown) < len(there) else ""
+
+
+def _layers(depth: int) -> str:
+    return f"{depth} layers"
 
 
 def _ends(nets: Sequence[Net]) -> str:
-    found = ((net, net.estimate("final_train_error")) for net in nets)
-    return (
-        "Final training errors: "
-        + ", ".join(f"{net.label} {net.variant}".strip() + f" {100 * e.mean:.1f} %" for net, e in found if e)
-        + "."
-    )
+    found = ((net, net.estimate("final_train_error")) for net in nets[:24])
+    return f"Final training errors: {', '.join(f'{name(net)} {100 * e.mean:.1f} %' for net, e in found if e)}."

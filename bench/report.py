@@ -2,48 +2,78 @@
 
 from __future__ import annotations
 
-import base64
-import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader
-from markdown_it import MarkdownIt
 
-from bench import figures, run
+from bench import figures, page, run, statement, tables
 from bench.cell import Cell
 from bench.errors import StoreError
-from bench.figures import Picture
-from bench.stats import Estimate
+from bench.picture import Picture
+from bench.seeds import planned
 from bench.store import Store, replacing
-from bench.study import Claim, Study
+from bench.study import Study
 from bench.summary import Summary, summaries
+from bench.table import Table, escaped
+from bench.verdict import Verdict, judge
 
-COLUMN = {"images_per_second": "images_per_second", "peak_memory": "peak_memory_bytes"}
+ANALYSES = ("responses", "gradients", "slices")  # figures that stand with the analysis
+NETS_NOTE = """\
+Mean ± half-width of the 95 % interval over n seeds (Student's t), those that are done. Final errors are those after the
+last iteration; the best test error is the lowest of any evaluation, chosen on the test set itself, and shown as papers
+often report it. Images a second count training steps alone, with other cells running beside. Peak memory is, on a CPU,
+by how much the process's resident set grew beyond Python and torch; on a GPU, the peak of torch's allocator."""
+ABSENT_NOTE = "They are in no mean above; a diverged net counts in verdicts as one with an error of 100 %."
+PAPER_NOTE = """\
+Our mean ± half-width of its 95 % interval over n seeds, the published figure, and the first less the second. Only where
+recipe and data are the same does the difference say anything of a reproduction."""
+OPTIMISATION_NOTE = """\
+A deeper net can do what a shallower one does: copy its layers and let those added be identities (section 1). What its
+training error exceeds the shallower net's by is not a limit of the net but of finding its weights: a failure to
+optimise, not overfitting. Beside each net the best of its shallower relatives, over the seeds both have; excess with
+its 95 % interval; the share is a lower bound."""
+VERDICTS_NOTE = """\
+The difference is left less right, with an interval that holds at every look as seeds are added (at the first, the usual
+95 %); p is adjusted for the number of looks and of comparisons (Holm). The exact test assumes no normality; with few
+seeds it cannot be small (1/8 at best for 3 pairs). How: docs/statistics.md."""
 
 
-def write(study: Study, cells: Sequence[Cell], store: Store, folder: Path) -> Path:
-    """Render a study's report into `folder/<name>/`: index.html, report.md and figures/. Returns the HTML page.
+def write(study: Study, cells: Sequence[Cell], store: Store, folder: Path, *, further: Sequence[Cell] = ()) -> Path:
+    """Render a study's report into `folder/<name>/`: index.html, report.md, figures/ and tables/. Returns the page.
+
+    `cells` are those the study plans; `further` those of more seeds that are recorded, which count as well.
 
     Raises:
         InputError: where nothing of the study is recorded.
         StoreError: where the tables cannot be read, or the pages not written.
     """
-    found = summaries(cells, store)
+    found = summaries([*cells, *further], store)
     target = folder / study.name
-    pictures = [_pictures(study, summary) for summary in found]
-    text = _markdown(study, found, pictures, store, folder)
+    parts = [_part(study, cells, summary, number) for number, summary in enumerate(found)]
+    text = _markdown(study, parts, store, folder)
+    pictures = {_place(part, picture): picture for part in parts for picture in part.pictures.values()}
     try:
-        for number, own in enumerate(pictures):
-            for picture in own:
-                picture.save(target / _figure_folder(number))
-        _write(target / "report.md", text)
-        _write(target / "index.html", _html(study.title, text, target))
+        save(target, study.title, text, pictures, {part.subfolder: list(part.tables.values()) for part in parts})
     except OSError as error:
         raise StoreError(f"{target}: cannot be written: {error.strerror}") from None
     return target / "index.html"
+
+
+def save(
+    target: Path, title: str, text: str, pictures: Mapping[str, Picture], tables: Mapping[str, Sequence[Table]]
+) -> None:
+    """Write a report's files: `pictures` by their place in the Markdown `text`, `tables` by subfolder of tables/."""
+    for place, picture in pictures.items():
+        picture.save((target / place).parent)
+    for subfolder, own in tables.items():
+        for table in own:
+            _write(target / "tables" / subfolder / f"{table.name}.csv", table.csv())
+            _write(target / "tables" / subfolder / f"{table.name}.tex", table.latex())
+    _write(target / "report.md", text)
+    _write(target / "index.html", page.render(title, text, pictures))
 
 
 def _write(path: Path, text: str) -> None:
@@ -51,107 +81,103 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text)
 
 
-def _figure_folder(number: int) -> Path:
-    return Path("figures") if number == 0 else Path("figures") / f"host-{number + 1}"
+@dataclass(frozen=True)
+class Part:
+    """What the report says of one host."""
+
+    summary: Summary
+    verdicts: tuple[Verdict, ...]
+    pictures: Mapping[str, Picture]  # by kind, in the study's order
+    tables: Mapping[str, Table]
+    subfolder: str  # of figures/ and tables/: none for the first host
 
 
-def _pictures(study: Study, summary: Summary) -> list[Picture]:
-    drawn = (figures.draw(figure.kind, summary, figure.title) for figure in study.figures)
-    return [picture for picture in drawn if picture]
+def _part(study: Study, cells: Sequence[Cell], summary: Summary, number: int) -> Part:
+    verdicts = judge(study.claims, summary.nets, planned(cells))
+    drawn = ((figure.kind, figures.draw(figure.kind, summary, figure.title)) for figure in study.figures)
+    made = [
+        tables.nets(summary),
+        tables.verdicts(verdicts),
+        tables.against_paper(summary),
+        tables.optimisation(summary),
+    ]
+    return Part(
+        summary=summary,
+        verdicts=tuple(verdicts),
+        pictures={kind: picture for kind, picture in drawn if picture},
+        tables={table.name: table for table in made if table and table.rows},
+        subfolder=f"host-{number + 1}" if number else "",
+    )
 
 
-def _markdown(study: Study, found: list[Summary], pictures: list[list[Picture]], store: Store, folder: Path) -> str:
-    parts = [f"# {study.title}", study.question]
-    for number, (summary, own) in enumerate(zip(found, pictures, strict=True)):
-        if len(found) > 1:
-            parts.append(f"# On {summary.host.label}")
-        parts.append(_headline(summary))
-        for picture in own:
-            parts.append(f"![{_plain(picture.alternative)}]({(_figure_folder(number) / picture.name).as_posix()}.svg)")
-            parts.append(f"*{picture.caption}*")
-        parts += [_nets_table(summary), _cells_missing(summary), _claims(study, summary), _provenance(summary)]
-    parts.append(_again(study, store, folder))
-    return "\n\n".join(filter(None, parts)) + "\n"
+def _markdown(study: Study, parts: Sequence[Part], store: Store, folder: Path) -> str:
+    text = [f"# {study.title}", study.question]
+    for part in parts:
+        if len(parts) > 1:
+            text.append(f"# On {escaped(part.summary.host.label)}")
+        first, *others = [kind for kind in part.pictures if kind not in ANALYSES] or [None]
+        text += [_headline(part.summary), _picture(part, first) if first else "", _verdicts(part)]
+        text += [_picture(part, kind) for kind in others]
+        text += [_section(part, "nets", "All nets", NETS_NOTE), _absent(part.summary)]
+        text += [_section(part, "paper", "Against the paper", PAPER_NOTE) or _no_counterpart(part.summary)]
+        text += [_analysis(part), _section(part, "verdicts", "The claims in numbers", VERDICTS_NOTE)]
+        text.append(_provenance(part.summary))
+    text.append(_again(study, parts, store, folder))
+    return "\n\n".join(filter(None, text)) + "\n"
 
 
 def _headline(summary: Summary) -> str:
     done = sum(net.count(run.DONE) for net in summary.nets)
     cells = sum(len(net.cells) for net in summary.nets)
-    data = ", ".join(dict.fromkeys(cell.data.rpartition(":")[2] for net in summary.nets for cell in net.cells))
-    seeds = len({cell.seed for net in summary.nets for cell in net.cells})
-    plural = "s" if seeds > 1 else ""
-    return f"**{done} of {cells} cells done, {seeds} seed{plural}; data {data}; {summary.host.label}.**"
+    data = ", ".join(dict.fromkeys(cell.data.rpartition(":")[2] for net in summary.nets for cell in net.cells[:1]))
+    counts = sorted({len(net.cells) for net in summary.nets})
+    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    plural = "" if counts == [1] else "s"
+    return f"**{done} of {cells} cells done, {seeds} seed{plural} a net; data {escaped(data)}; {summary.host.label}.**"
 
 
-def _nets_table(summary: Summary) -> str:
-    """The table of all nets: mean ± 95 % half-width over seeds, in percent."""
-    validation = summary.held_out == "validation_error"
-    head = ["net", "n", "training error, %", *(["validation error, %"] if validation else []), "test error, %"]
-    head += ["test error at best validation, %"] if validation else []
-    head += ["best test error, %", "parameters", "multiply-adds", "images/s", "peak memory, MB", "seconds a cell"]
-    columns = ["final_train_error", *(["final_validation_error"] if validation else []), "final_test_error"]
-    columns += ["test_error_at_best_validation"] if validation else []
-    rows = [
-        [
-            f"{net.label} {_plain(net.variant)}".strip(),
-            str(len(net.done)),
-            *(_percent(net.estimate(column)) for column in [*columns, "best_test_error"]),
-            *(_whole(net.rows[name]) for name in ("parameters", "multiply_adds")),
-            _number(net.estimate("images_per_second"), 1, 0),
-            _number(net.estimate("peak_memory_bytes"), 1e-6, 0),
-            _number(net.estimate("wall_seconds"), 1, 1),
-        ]
-        for net in summary.nets
+def _picture(part: Part, kind: str) -> str:
+    picture = part.pictures[kind]
+    return f"![{escaped(picture.alternative)}]({_place(part, picture)})\n\n*{escaped(picture.caption)}*"
+
+
+def _place(part: Part, picture: Picture) -> str:
+    return (Path("figures") / part.subfolder / f"{picture.name}.svg").as_posix()
+
+
+def _verdicts(part: Part) -> str:
+    if not part.verdicts:
+        return ""
+    lines = [
+        f"- {statement.MARKS[verdict.ruling]} **{verdict.ruling}**: {escaped(verdict.claim.says)}\\\n"
+        f"  {escaped(statement.evidence(verdict))}"
+        for verdict in part.verdicts
     ]
-    return "\n\n".join(
-        [
-            "## All nets",
-            _table(head, rows),
-            "Mean ± half-width of the 95 % interval over n seeds (Student's t). Final errors are those after the last "
-            "iteration; the best test error is the lowest of any evaluation, chosen on the test set itself, and shown "
-            "as papers often report it. Images a second count training steps alone, with other cells running "
-            "beside. Peak memory is, on a CPU, by how much the process's resident set grew beyond Python and torch; on "
-            "a GPU, the peak of torch's allocator.",
-        ]
-    )
+    return "\n".join(["## Verdicts", "", *lines])
 
 
-def _cells_missing(summary: Summary) -> str:
-    lines = []
-    for net in summary.nets:
-        name = f"{net.label} {_plain(net.variant)}".strip()
-        if net.missing:
-            lines.append(f"- {name}: {net.missing} of {len(net.cells)} seeds not run on this host")
-        for _, row in net.rows[net.rows["outcome"] != run.DONE].iterrows():
-            why = f": {_plain(row['error'])}" if isinstance(row["error"], str) else ""
-            at = f" at iteration {int(row['iteration']):,}" if pd.notna(row["iteration"]) else ""
-            lines.append(f"- {name}, seed {row['seed']}: {row['outcome']}{at}{why}")
+def _section(part: Part, name: str, title: str, note: str) -> str:
+    if name not in part.tables:
+        return ""
+    return "\n\n".join([f"## {title}", part.tables[name].markdown(), note])
+
+
+def _absent(summary: Summary) -> str:
+    lines = [f"- {escaped(net.name)}: {escaped(what)}" for net, what in tables.absent(summary)]
     if not lines:
         return "Every cell is done: none is missing, failed or diverged."
-    return "\n".join(["## Missing, failed and diverged cells", "", *lines, "", "They are in no mean above."])
+    return "\n".join(["## Missing, failed and diverged cells", "", *lines, "", ABSENT_NOTE])
 
 
-def _claims(study: Study, summary: Summary) -> str:
-    if not study.claims:
-        return ""
-    head = ["claim", "metric", "left", "is", "right", "difference"]
-    rows = [_claim(claim, summary) for claim in study.claims]
-    note = "Declared in the study before it ran. Means and intervals as above; no verdict is given here."
-    return "\n\n".join(["## Claims", _table(head, rows), note])
+def _no_counterpart(summary: Summary) -> str:
+    data = ", ".join(dict.fromkeys(escaped(net.cells[0].data) for net in summary.nets))
+    return f"## Against the paper\n\nOf such nets on {data} the paper prints no figure, so none is set beside them."
 
 
-def _claim(claim: Claim, summary: Summary) -> list[str]:
-    column = COLUMN.get(claim.metric, f"final_{claim.metric}")
-    sides = [[net.estimate(column) for net in summary.select(side)] for side in (claim.left, claim.right)]
-    left, right = (side[0] if len(side) == 1 else None for side in sides)
-    errors = claim.metric.endswith("_error")
-    scale, unit, digits = (100, " %", 1) if errors else (1e-6, " MB", 0) if "memory" in claim.metric else (1, "", 0)
-    margin = f" by {claim.margin:g}{' points' if errors else unit} or more" if claim.margin else ""
-    gap = f"{scale * (left.mean - right.mean):+.{digits}f}{' points' if errors else unit}" if left and right else "–"
-    metric = claim.metric.replace("_", " ")
-    show = (f"{_number(side, scale, digits)}{unit} (n={side.n})" if side else "–" for side in (left, right))
-    first, second = show
-    return [_plain(claim.says), metric, first, claim.relation + margin, second, gap]
+def _analysis(part: Part) -> str:
+    pictures = [_picture(part, kind) for kind in part.pictures if kind in ANALYSES]
+    table = [part.tables["optimisation"].markdown(), OPTIMISATION_NOTE] if "optimisation" in part.tables else []
+    return "\n\n".join(["## Why it happens", *table, *pictures]) if table or pictures else ""
 
 
 def _provenance(summary: Summary) -> str:
@@ -183,10 +209,10 @@ def _provenance(summary: Summary) -> str:
 
 def _checksums(runs: pd.DataFrame) -> Iterable[str]:
     for data, checksums in runs.groupby("data")["data_sha256"].unique().items():
-        yield f"{_plain(str(data))}, sha256 {checksums[0]}"
+        yield f"{escaped(str(data))}, sha256 {checksums[0]}"
 
 
-def _again(study: Study, store: Store, folder: Path) -> str:
+def _again(study: Study, parts: Sequence[Part], store: Store, folder: Path) -> str:
     settings = "".join(f" --set {shlex.quote(f'{key}={_toml(value)}')}" for key, value in study.overrides.items())
     named = f" --name {study.name}" if study.name != study.path.stem else ""
     place = "" if str(store.root) == "results" else f" --results {store.root.as_posix()}"
@@ -198,52 +224,29 @@ def _again(study: Study, store: Store, folder: Path) -> str:
         "",
         "```",
         f"resbench run {common}    # the cells that are not recorded",
+        *(f"resbench run {common} {more}    # further seeds" for more in _further(study, parts)),
         f"resbench report {common}{pages}    # this page, from the tables",
+        *([f"resbench judge {common}    # the verdicts, as an exit code"] if study.claims else []),
         "```",
         "",
-        f"The tables: `{store.root.as_posix()}/runs`, `curves` and `hosts`, parquet.",
+        f"The tables: `{store.root.as_posix()}/runs`, `curves`, `layers` and `hosts`, parquet; those of this page as "
+        "CSV and LaTeX: `tables/` beside it.",
     ]
     return "\n".join(lines)
 
 
+def _further(study: Study, parts: Sequence[Part]) -> Iterator[str]:
+    """What runs the seeds that were recorded beyond those of the study."""
+    plan = planned(study.cells)
+    groups: dict[tuple[int, int], list[Cell]] = {}
+    for net in parts[0].summary.nets if parts else ():
+        cell = net.cells[0]
+        if len(net.cells) > len(plan.get(cell.net, net.cells)):
+            groups.setdefault((len(net.cells), cell.arch.depth), []).append(cell)
+    for (seeds, depth), nets in groups.items():
+        shortcuts = "|".join(dict.fromkeys(cell.arch.shortcut for cell in nets))
+        yield f"--set seeds={seeds} --only 'depth={depth},shortcut={shortcuts}'"
+
+
 def _toml(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value).replace(" ", "").replace("'", '"')
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _percent(found: Estimate | None) -> str:
-    return _number(found, 100, 1)
-
-
-def _number(found: Estimate | None, scale: float, digits: int) -> str:
-    if found is None:
-        return "–"
-    spread = f" ± {scale * found.half_width:,.{digits}f}" if found.half_width is not None else ""
-    return f"{scale * found.mean:,.{digits}f}{spread}"
-
-
-def _whole(column: pd.Series) -> str:
-    known = column.dropna()
-    return f"{int(known.iloc[0]):,}" if len(known) else "–"
-
-
-def _plain(text: str) -> str:
-    """Text from a study, a path or an error, so that it stays text within Markdown."""
-    return re.sub(r"([\\`*_{}\[\]<>|#&!~])", r"\\\1", " ".join(text.split()))
-
-
-def _html(title: str, markdown: str, folder: Path) -> str:
-    """The Markdown as one page that needs no other file: figures inlined, raw HTML in the text shown as text."""
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    body = re.sub(r'src="(figures/[\w/.-]+\.svg)"', lambda m: f'src="{_inlined(folder / m[1])}"', body)
-    body = body.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
-    environment = Environment(loader=PackageLoader("bench", "templates"), autoescape=True)
-    return environment.get_template("report.html").render(title=title, body=body)
-
-
-def _inlined(path: Path) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -69,15 +69,11 @@ def evidence(verdict: Verdict) -> str:
     """Why the ruling is what it is, in a sentence or two."""
     if verdict.ruling == UNTESTABLE:
         return _sentence(verdict.because)
-    kind = "paired seeds" if verdict.paired and not published(verdict) else "seeds a side"
-    kind = "seeds" if published(verdict) else kind
-    parts = [
-        f"{_capital(subject(verdict))}: {found(verdict)}, claimed {claimed(verdict.claim)}; n = {verdict.n} {kind}"
-    ]
-    if verdict.ruling != UNDECIDED:
-        p = p_value(verdict.p)
-        parts[0] += f", p {p}" if p.startswith("<") else f", p = {p}"
-    else:
+    kind = "seeds" if published(verdict) else "paired seeds" if verdict.paired else "seeds a side"
+    says = f"{subject(verdict)}: {found(verdict)}, claimed {claimed(verdict.claim)}"
+    p = p_value(verdict.p)
+    parts = [f"{says}; n = {verdict.n} {kind}, p {p if p.startswith('<') else f'= {p}'}"]
+    if verdict.ruling == UNDECIDED:
         more = "over 1,000" if verdict.more is None else f"about {verdict.more}"
         parts.append(f"{more} more seed{'' if verdict.more == 1 else 's'} would probably decide it")
     return " ".join(_sentence(part) for part in [*parts, *verdict.notes])

@@ -70,21 +70,49 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def commit(self, cell: Cell, run: Run, curve: Sequence[Evaluation], layers: Sequence[Layer] = ()) -> None:
-        """Record how a cell ended: its curve and layers first, then its row, which makes them count.
+    def commit(
+        self,
+        cell: Cell,
+        run: Run,
+        curve: Sequence[Evaluation],
+        layers: Sequence[Layer] = (),
+        net: Path | None = None,
+    ) -> None:
+        """Record how a cell ended: its curve, layers and net first, then its row, which makes them count.
 
-        The row of an earlier attempt at the cell is replaced, and that attempt's parts removed.
+        `net` is a file in this folder that becomes the run's. The row of an earlier attempt at the cell is replaced,
+        and that attempt's parts removed.
 
         Raises:
             StoreError: when a file cannot be written; what was recorded before stays.
         """
+        row_file = self.root / "runs" / f"{run.cell_id}.parquet"
+        replaced = row_file.exists()
         self._write_part("curves", run.cell_id, run.run_id, curve, CURVES)
         self._write_part("layers", run.cell_id, run.run_id, layers, LAYERS)
-        self._write(self.root / "runs" / f"{run.cell_id}.parquet", [row(cell, run)], RUNS)
-        for part in _PARTS:
-            for stale in self.root.glob(part.replace("*", f"{run.cell_id}-*")):
+        if net:
+            self.keep_net(run.cell_id, run.run_id, net)
+        self._write(row_file, [row(cell, run)], RUNS)
+        if replaced:  # looking through the folders takes time, so only then
+            for stale in self._parts_of(run.cell_id):
                 if stale.stem != f"{run.cell_id}-{run.run_id}":
                     stale.unlink(missing_ok=True)
+
+    def _parts_of(self, cell_id: str) -> Iterator[Path]:
+        for part in _PARTS:
+            yield from self.root.glob(part.replace("*", f"{cell_id}-*"))
+
+    def keep_net(self, cell_id: str, run_id: str, file: Path) -> None:
+        """Make a synced file in this folder the net of a finished run.
+
+        Raises:
+            StoreError: when it cannot be.
+        """
+        path = self.net(cell_id, run_id)
+        with _storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(path)
+            _sync(path.parent)
 
     def commit_slices(self, cell_id: str, run_id: str, points: Sequence[SlicePoint]) -> None:
         """Record the loss slices of a finished run, in place of those taken before.
@@ -143,6 +171,10 @@ class Store:
         """Where a finished run's net is, if it was kept."""
         return self.root / "nets" / f"{cell_id}-{run_id}.pt"
 
+    def unclaimed_net(self, cell_id: str) -> Path:
+        """Where a child leaves the net of a cell, until `commit` or `keep_net` makes it a run's."""
+        return self.root / "nets" / f".{cell_id}.tmp"
+
     def checkpoint(self, cell_id: str) -> Path:
         """Where a cell under way keeps its state."""
         return self.root / "checkpoints" / f"{cell_id}.pt"
@@ -186,7 +218,7 @@ class Store:
         if records:
             keys = {"cell_id": cell_id, "run_id": run_id}
             path = self.root / name / f"{cell_id}-{run_id}.parquet"
-            self._write(path, [keys | dataclasses.asdict(record) for record in records], schema)
+            self._write(path, [keys | vars(record) for record in records], schema)  # flat: nothing to copy
 
     def _write(self, path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
         table = pa.Table.from_pylist([{"schema_version": VERSION} | values for values in rows], schema=schema)

@@ -20,7 +20,7 @@ from bench.source import Source
 
 FOLDER = Path("ablations")
 KEYS = ("title", "question", "matrix", "recipe", "exclude", "include", "claim", "figure")
-FIGURES = ("curves", "errors", "throughput", "memory")
+FIGURES = ("curves", "errors", "throughput", "memory", "responses", "gradients", "slices")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from bench.stats import Estimate, estimate
 from bench.store import RUNS, Store
 
 LAYER_SEEDS, LAYER_NETS = 3, 64
+WORST_ERROR = 1.0  # a fraction: what a diverged net is taken to have
 ERRORS = ("train_error", "validation_error", "test_error")
 
 
@@ -70,6 +71,16 @@ class Net:
     def missing(self) -> int:
         """How many seeds have no row."""
         return len(self.cells) - len(self.rows)
+
+    def errors(self, column: str) -> dict[int, float]:
+        """A column of errors by seed, diverged seeds included: theirs is the worst there is."""
+        diverged = {seed: WORST_ERROR for seed, outcome in self.ended.items() if outcome == run.DIVERGED}
+        return self.values(column) | diverged
+
+    def constant(self, column: str) -> int | None:
+        """A count that is the same for every seed, where it is known."""
+        known = self.rows[column].dropna()
+        return int(known.iloc[0]) if len(known) else None
 
     def estimate(self, column: str) -> Estimate | None:
         """Mean and 95 % interval over the seeds that are done, of a column of `runs`; None without values."""

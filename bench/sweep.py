@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from bench import forecast, host, run
+from bench.analysis import layers_of
 from bench.cell import Cell
 from bench.errors import DataError, DeviceError
 from bench.evaluation import Evaluation
@@ -30,7 +31,8 @@ class Options:
     """How a sweep runs, none of which changes a result.
 
     `workers` side by side: None for one a core, or one a GPU. `retries` after a failed attempt. `timeout` in seconds an
-    attempt, None for none. `device` is auto, cpu or cuda.
+    attempt, None for none. `device` is auto, cpu or cuda. `analysis` records the layers at each evaluation, `keep_nets`
+    keeps the trained nets.
     """
 
     workers: int | None = None
@@ -38,6 +40,8 @@ class Options:
     timeout: float | None = None
     device: str = "auto"
     checkpoint_seconds: float = 10.0
+    analysis: bool = True
+    keep_nets: bool = False
     entry: str = RUN_CELL
 
 
@@ -132,7 +136,7 @@ def sweep(
         Interrupted: on SIGINT or SIGTERM, within seconds; a rerun continues from checkpoints.
         DataError, DeviceError, StoreError: when the sweep cannot start or its results cannot be written.
     """
-    with store.writing(), _signals_interrupt():
+    with store.writing(), interruptible():
         waiting, recorded, attempts = pending(cells, store)
         outcomes = list(recorded.values())
         if waiting:
@@ -141,7 +145,9 @@ def sweep(
 
 
 @contextmanager
-def _signals_interrupt() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
+    """Raise `Interrupted` within, once, on SIGINT or SIGTERM."""
+
     def interrupt(number: int, _: object) -> None:
         for signal_number in before:
             signal.signal(signal_number, signal.SIG_IGN)  # once is enough: the stop must not be interrupted
@@ -230,6 +236,8 @@ class _Sweep:
             "checkpoint": str(self._store.checkpoint(cell.id)),
             "checkpoint_seconds": self._options.checkpoint_seconds,
             "data_sha256": self._checksums[cell.data],
+            "analysis": self._options.analysis,
+            "net": str(self._store.unclaimed_net(cell.id)) if self._options.keep_nets else None,
         }
         log, limit = self._store.log(cell.id), self._options.timeout
         self._pool.start(Task(cell.id, self._options.entry, job, log, slot.environment, limit))
@@ -264,7 +272,7 @@ class _Sweep:
                 return []  # asked to stop, it saved its state
             curve = [Evaluation(**point) for point in event.value["curve"]]
             outcome = run.DIVERGED if curve and curve[-1].diverged else run.DONE
-            return [self._record(attempt, curve, outcome, base=event.value["base_rss_bytes"])]
+            return [self._record(attempt, curve, outcome, answer=event.value)]
         if event.cause not in ("refused", "stopped") and attempt.number <= self._options.retries:
             self._watcher.note(f"{attempt.cell.label}: {event.reason}; trying again")
             self._queue.appendleft((attempt.cell, attempt.number + 1))
@@ -281,9 +289,10 @@ class _Sweep:
         curve: Sequence[Evaluation],
         outcome: str,
         *,
-        base: int | None = None,
+        answer: dict[str, Any] | None = None,
         death: Died | None = None,
     ) -> str:
+        """Commit how a cell ended: with the child's `answer`, or its `death`."""
         cell, wall = attempt.cell, time.monotonic() - attempt.clock
         result = Run(
             cell_id=cell.id,
@@ -295,7 +304,7 @@ class _Sweep:
             **run.results(curve),
             **asdict(self._cost(cell)),
             wall_seconds=wall,
-            base_rss_bytes=base,
+            base_rss_bytes=answer["base_rss_bytes"] if answer else None,
             device=attempt.slot.device.partition(":")[0],
             threads=1,
             workers=len(self._slots),
@@ -306,7 +315,9 @@ class _Sweep:
             finished=datetime.now(UTC),
             **asdict(run.provenance()),
         )
-        self._store.commit(cell, result, curve)
+        layers = layers_of(**answer["layers"]) if answer and answer["layers"] else []
+        net = self._store.unclaimed_net(cell.id) if answer and self._options.keep_nets else None
+        self._store.commit(cell, result, curve, layers, net)
         if not death:  # otherwise the checkpoint lets a rerun go on from where it died
             self._store.checkpoint(cell.id).unlink(missing_ok=True)
             self._store.log(cell.id).unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from bench.errors import DeviceError
 from bench.evaluation import Evaluation
 from bench.measure import Stopwatch, peak_memory
 from bench.nets import build
+from bench.probe import Probe
 from bench.source import Source
 
 EVALUATION_BATCH = 500  # images: of 50 to 1,200 the fastest for ResNet-56 on digits, on a 2-core AMD EPYC
@@ -42,9 +43,12 @@ def train(cell: Cell, images: Dataset | None = None, device: str = "cpu") -> Ite
 
 
 class Training:
-    """A cell between two iterations; `state` and `restore` carry it from one process to another, bit for bit."""
+    """A cell between two iterations; `state` and `restore` carry it from one process to another, bit for bit.
 
-    def __init__(self, cell: Cell, images: Dataset, device: str = "cpu") -> None:
+    `probing` gives it a `probe`, which takes a reading of the layers at the first step and at each evaluation.
+    """
+
+    def __init__(self, cell: Cell, images: Dataset, device: str = "cpu", *, probing: bool = False) -> None:
         self.cell, self.device = cell, torch.device(device)
         recipe = cell.recipe
         self._context = _precision(recipe, self.device)
@@ -53,6 +57,7 @@ class Training:
         )
         layout = _memory_format(net, self.device)
         self.net = net.to(self.device, memory_format=layout)
+        self.probe = Probe(self.net) if probing else None
         self._data = DeviceData(images, recipe, self.device, layout)
         self._batches = Batches(self._data, recipe, cell.seed)
         groups = parameter_groups(self.net, recipe)
@@ -93,6 +98,8 @@ class Training:
             logits = self.net(images)
         loss = F.cross_entropy(logits.float(), labels)
         loss.backward()
+        if self.probe and self.iteration in (0, self.next_evaluation - 1):
+            self.probe.after_backward(self.iteration)
         self._optimizer.step()
         self.iteration += 1
         self._running.add(logits.detach(), labels, loss.detach())
@@ -106,7 +113,9 @@ class Training:
         """Measure errors and losses now: one eval-mode pass over each part of the data."""
         recipe = self.cell.recipe
         with self._evaluating.running():
-            train, validation, test = (self._whole_pass(part) for part in ("train", "validation", "test"))
+            with self.probe.reading(self.iteration) if self.probe else nullcontext():
+                train = self.measure("train")
+            validation, test = self.measure("validation"), self.measure("test")
         memory = peak_memory(self.device)
         images = self._running.images
         seconds = self._training.seconds - self._seconds_before
@@ -134,11 +143,12 @@ class Training:
         self.diverged = evaluation.diverged
         return evaluation
 
-    def _whole_pass(self, part: str) -> Tally:
+    def measure(self, part: str, first: int | None = None) -> Tally:
+        """An eval-mode pass over a part (train, validation or test), un-augmented: all of it, or its `first` images."""
         tally = Tally(self.device)
         self.net.eval()
         with torch.inference_mode(), self._context:
-            for images, labels in self._data.evaluation_batches(part, EVALUATION_BATCH):
+            for images, labels in self._data.evaluation_batches(part, EVALUATION_BATCH, first):
                 logits = self.net(images).float()
                 tally.add(logits, labels, F.cross_entropy(logits, labels))
         return tally
@@ -150,6 +160,7 @@ class Training:
             "optimizer": self._optimizer.state_dict(),
             "running": self._running.state(),
             "window": self._window.state(),
+            "probe": self.probe and self.probe.state(),
             "counters": {
                 "iteration": self.iteration,
                 "evaluated": self._evaluated,
@@ -166,6 +177,8 @@ class Training:
         self.net.load_state_dict(state["net"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._running, self._window = (Tally(self.device, state[name]) for name in ("running", "window"))
+        if self.probe and state.get("probe"):  # otherwise readings begin here
+            self.probe.restore(state["probe"])
         counters = state["counters"]
         self.iteration, self._evaluated = counters["iteration"], counters["evaluated"]
         self._warming, self.diverged = counters["warming"], counters["diverged"]

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import torch
 
-from bench import dataset
+from bench import dataset, landscape
+from bench.analysis import Slicing
 from bench.cell import Arch, Cell
 from bench.cost import cost_of
 from bench.dataset import Dataset
@@ -40,26 +41,21 @@ class Caller(Protocol):
 
 
 def run_cell(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    """Train one cell, sending each evaluation, and return `{"curve": ..., "base_rss_bytes": ...}`.
+    """Train one cell, sending each evaluation, and return `{"curve": ..., "layers": ..., "base_rss_bytes": ...}`.
 
     `job`: `cell` (flat fields), `source` (with its place), `device` (a torch device), `threads`, `checkpoint` (a path),
-    `checkpoint_seconds` (between two checkpoints), `data_sha256` (what earlier runs saw, or None). An existing
-    checkpoint is resumed. Asked to stop, it writes a checkpoint and returns `{"curve": None}`.
+    `checkpoint_seconds` (between two checkpoints), `data_sha256` (what earlier runs saw, or None), `analysis` (whether
+    to probe the layers), `net` (a path where to keep the trained net, or None). `layers` are the `names` of the layers
+    and the fields of their `readings`, None without analysis. An existing checkpoint is resumed. Asked to stop, it
+    writes a checkpoint and returns `{"curve": None}`.
 
     Raises:
         DataError: when the data is not what earlier runs recorded under its name.
     """
     base = peak_memory(torch.device("cpu")).resident
-    torch.set_num_threads(job["threads"])
-    torch.set_flush_denormal(True)  # plain nets' vanishing activations are denormal: 10 times slower, and noise
-    cell, checkpoint = Cell.from_flat(job["cell"]), Path(job["checkpoint"])
-    images = dataset.load(Source.parse(job["source"]))
-    if job["data_sha256"] not in (None, images.sha256):
-        raise DataError(
-            f"{job['source']} has checksum {images.sha256[:12]}, but recorded runs name other images {cell.data} "
-            f"(checksum {job['data_sha256'][:12]}); rename the folder or use another --results"
-        )
-    training, curve = _start(cell, images, job["device"], checkpoint)
+    cell, images = _prepare(job)
+    checkpoint = Path(job["checkpoint"])
+    training, curve = _start(cell, images, job["device"], checkpoint, probing=job["analysis"])
     for point in curve:
         caller.send(asdict(point))
     written = time.monotonic()
@@ -78,7 +74,23 @@ def run_cell(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
             written = time.monotonic()
         if stopping and not training.ended:
             return {"curve": None}
-    return {"curve": [asdict(point) for point in curve], "base_rss_bytes": base}
+    if job["net"] is not None:
+        _keep(training, Path(job["net"]), cell)
+    layers = training.probe and {"names": training.probe.names, "readings": [*map(vars, training.probe.readings)]}
+    return {"curve": [asdict(point) for point in curve], "layers": layers, "base_rss_bytes": base}
+
+
+def _prepare(job: dict[str, Any]) -> tuple[Cell, Dataset]:
+    """Set the process up for a job; its cell and the data set, which must be that of earlier runs."""
+    torch.set_num_threads(job["threads"])
+    torch.set_flush_denormal(True)  # plain nets' vanishing activations are denormal: 10 times slower, and noise
+    cell, images = Cell.from_flat(job["cell"]), dataset.load(Source.parse(job["source"]))
+    if job["data_sha256"] not in (None, images.sha256):
+        raise DataError(
+            f"{job['source']} has checksum {images.sha256[:12]}, but recorded runs name other images {cell.data} "
+            f"(checksum {job['data_sha256'][:12]}); rename the folder or use another --results"
+        )
+    return cell, images
 
 
 def _save(training: Training, curve: list[Evaluation], path: Path, cell: Cell) -> None:
@@ -87,9 +99,15 @@ def _save(training: Training, curve: list[Evaluation], path: Path, cell: Cell) -
         torch.save(state, temporary)
 
 
-def _start(cell: Cell, images: Dataset, device: str, path: Path) -> tuple[Training, list[Evaluation]]:
+def _keep(training: Training, path: Path, cell: Cell) -> None:
+    net = {name: tensor.cpu() for name, tensor in training.net.state_dict().items()}
+    with replacing(path) as temporary:
+        torch.save({"cell_id": cell.id, "net": net}, temporary)
+
+
+def _start(cell: Cell, images: Dataset, device: str, path: Path, *, probing: bool) -> tuple[Training, list[Evaluation]]:
     """Where an earlier attempt left off, or the beginning; a checkpoint that cannot be used is set aside."""
-    training = Training(cell, images, device)
+    training = Training(cell, images, device, probing=probing)
     if not path.exists():
         return training, []
     try:
@@ -102,7 +120,36 @@ def _start(cell: Cell, images: Dataset, device: str, path: Path) -> tuple[Traini
         damaged = path.with_suffix(".damaged")
         path.replace(damaged)
         _log.warning("checkpoint set aside as %s, the cell starts again: %s", damaged, error)
-        return Training(cell, images, device), []
+        return Training(cell, images, device, probing=probing), []
+
+
+def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    """Measure the loss around a trained net, sending the number of points done at each, and return `{"points": ...}`.
+
+    `job`: `cell`, `source`, `device`, `threads` and `data_sha256` as in `run_cell`, `net` (where that kept it),
+    `slicing` (the fields of a `Slicing`). `points` are the fields of `SlicePoint`s, None when asked to stop.
+
+    Raises:
+        DataError: when the data is not what the run saw, or the net is damaged or another cell's.
+    """
+    cell, images = _prepare(job)
+    training = Training(cell, images, job["device"])
+    path, slicing = Path(job["net"]), Slicing(**job["slicing"])
+    try:
+        kept = torch.load(path, map_location=job["device"], weights_only=True)
+        if kept["cell_id"] != cell.id:
+            raise ValueError(f"it is of cell {kept['cell_id']}")
+        training.net.load_state_dict(kept["net"])
+    except Exception as error:  # whatever is wrong with a file
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{path}: not the net of {cell.label} ({reason}); remove it to train again") from None
+    points = []
+    for point in landscape.slices(training.net, lambda: training.measure("train", slicing.images), slicing):
+        points.append(asdict(point))
+        caller.send(len(points))
+        if caller.stopping():
+            return {"points": None}
+    return {"points": points}
 
 
 def survey(job: dict[str, Any], caller: Caller) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 
 from bench import run
+from bench.analysis import Layer, layers_of
 from bench.cell import Arch, Cell, Recipe
 from bench.evaluation import Evaluation
 from bench.host import Host
@@ -59,6 +61,22 @@ def _point(cell: Cell, at: int, error: float) -> Evaluation:
         peak_reserved_bytes=None,
         peak_rss_bytes=500_000_000,
     )
+
+
+def a_layer(layer: int = 1, iteration: int = 100, **fields: object) -> Layer:
+    """One layer at one evaluation."""
+    plain = {"name": f"layer1.{layer}.conv1", "response_std": 1 / layer, "gradient_norm": 0.1}
+    return Layer(iteration=iteration, layer=layer, **(plain | fields))
+
+
+def some_layers(cell: Cell) -> list[Layer]:
+    """Two layers at the start and at each evaluation, one response not a number."""
+    stops = range(0, cell.recipe.iterations + 1, cell.recipe.eval_every)
+    readings = [
+        {"iteration": at, "response_std": [1 / 3, math.nan] if at else None, "gradient_norm": [0.1, 1e300]}
+        for at in stops
+    ]
+    return layers_of(["conv1", "layer1.0.conv1"], readings)
 
 
 def a_run(cell: Cell, curve: list[Evaluation], host: Host | None = None, **fields: object) -> Run:

@@ -23,7 +23,7 @@ def resbench(*arguments, **more):
 
 
 def test_help_of_every_command_has_examples(capsys):
-    for command in ([], ["run"], ["report"], ["judge"], ["net"], ["data"]):
+    for command in ([], ["run"], ["slices"], ["report"], ["judge"], ["net"], ["data"]):
         if command:
             with pytest.raises(SystemExit) as ended:
                 main([*command, "--help"])
@@ -88,6 +88,8 @@ def test_data_describes(capsys):
         (["run", "degradation", "--set", "itrations=57"], "did you mean 'iterations'"),
         (["run", "degradation", "--name", "../x"], "--name"),
         (["run", "degradation", "--device", "cuda", "--dry-run"], "--device cuda"),
+        (["slices", "degradation", "--results", "/nowhere"], "plain-8, seed 0 is not recorded in /nowhere"),
+        (["slices", "degradation", "--only", "depth=7"], "no cell of degradation matches"),
         (["report", "degradation", "--results", "/nowhere"], "no run of this study is recorded"),
         (["judge", "nothing"], "no study 'nothing'"),
         (["judge", "degradation", "--only", "depth=7"], "no cell of degradation matches"),
@@ -112,6 +114,8 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, monkeypatch, arguments, n
         ["run", "x", "--workers", "0"],
         ["run", "x", "--timeout", "-1"],
         ["run", "x", "--max-seeds", "0"],
+        ["slices", "x", "--steps", "4"],
+        ["slices", "x", "--span", "nan"],
     ],
 )
 def test_unusable_arguments_are_exit_code_2(capsys, arguments):
@@ -147,7 +151,7 @@ crop_padding = 1
 
 
 def test_a_study_from_file_to_report(study_file, tmp_path):
-    """What `make ablation` does, in small: run, rerun, report."""
+    """What `make ablation` does, in small: run, rerun, slices, report."""
     study, results, reports = study_file(STUDY, "small.toml"), tmp_path / "results", tmp_path / "reports"
     place = ("--results", results)
     first = resbench("run", study, *place)
@@ -155,9 +159,12 @@ def test_a_study_from_file_to_report(study_file, tmp_path):
     assert "2 cells: 2 done" in first.stdout and first.stderr == ""
     again = resbench("run", study, *place)
     assert again.returncode == 0 and "2 cells: 2 done" in again.stdout and "preparing" not in again.stdout
+    slices = resbench("slices", study, *place, "--only", "shortcut=A", "--steps", 3, "--images", 20)
+    assert slices.returncode == 0, slices.stderr
+    assert "of 1 nets 1 were not kept" in slices.stdout and "3 x 3 points over 20 images" in slices.stdout
     report = resbench("report", study, *place, "--reports", reports)
     assert report.stdout.strip() == f"report: {reports}/small/index.html"
-    assert {path.name for path in (reports / "small").iterdir()} == {"index.html", "report.md", "figures"}
+    assert {path.name for path in (reports / "small").iterdir()} == {"index.html", "report.md", "figures", "tables"}
 
 
 def test_failed_cells_are_exit_code_1(study_file, tmp_path):

@@ -1,6 +1,7 @@
 """Tables: what is written is what is read, by us and by others, and a crash at any point loses nothing recorded."""
 
 import dataclasses
+import math
 import multiprocessing
 import os
 from datetime import UTC, datetime
@@ -10,9 +11,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic import a_cell, a_curve, a_host, a_run
+from synthetic import a_cell, a_curve, a_host, a_run, some_layers
 
 from bench import store as module
+from bench.analysis import SlicePoint
 from bench.errors import StoreError
 from bench.store import CURVES, RUNS, Store, replacing
 
@@ -35,6 +37,40 @@ def test_round_trip_at_full_precision(store):
     points = store.curves(store.runs()).to_pylist()
     assert [{k: p[k] for k in dataclasses.asdict(curve[0])} for p in points] == [dataclasses.asdict(p) for p in curve]
     assert store.hosts() == {host.id: host}
+
+
+def test_layers_and_slices_round_trip(store):
+    cell = a_cell()
+    layers, curve = some_layers(cell), a_curve(cell)
+    result = a_run(cell, curve)
+    store.commit(cell, result, curve, layers[::-1])
+    points = [SlicePoint(1, a, None, 1 / 3, 0.25, 500, 7) for a in (-1.0, 0.0, 1.0)]
+    points += [SlicePoint(2, a, b, math.inf, 0.9, 500, 7) for a in (-1.0, 1.0) for b in (-1.0, 1.0)]
+    store.commit_slices(cell.id, result.run_id, points[:2])
+    store.commit_slices(cell.id, result.run_id, points[::-1])  # in place of those before
+    for table, records in ((store.layers(store.runs()), layers), (store.slices(store.runs()), points)):
+        rows = table.to_pylist()
+        assert {(row["cell_id"], row["run_id"]) for row in rows} == {(cell.id, result.run_id)}
+        stored = [{name: row[name] for name in vars(records[0])} for row in rows]
+        assert repr(stored) == repr([vars(record) for record in records])  # in repr, for nan is not itself
+    other = a_cell(seed=1)
+    store.commit(other, a_run(other, curve), curve)  # without layers
+    assert not (store.root / "layers" / f"{other.id}.parquet").exists()
+    assert len(store.layers(store.runs([other.id]))) == len(store.slices(store.runs([other.id]))) == 0
+    assert len(store.layers(store.runs())) == len(layers)
+
+
+def test_a_net_is_kept_with_its_run(store):
+    cell, curve = a_cell(), a_curve(a_cell())
+    result = a_run(cell, curve)
+    unclaimed = store.unclaimed_net(cell.id)
+    unclaimed.parent.mkdir(parents=True)
+    unclaimed.write_text("weights")
+    store.commit(cell, result, curve, net=unclaimed)
+    assert store.net(cell.id, result.run_id).read_text() == "weights"
+    assert not unclaimed.exists()
+    with pytest.raises(StoreError, match=f"{result.run_id}.pt"):
+        store.keep_net(cell.id, result.run_id, unclaimed)
 
 
 def test_others_read_it_as_it_is(store):
@@ -60,14 +96,46 @@ def test_a_later_attempt_replaces_the_row_and_its_curve(store):
     assert store.curves(store.runs())["train_error"].to_pylist()[-1] == 0.1
 
 
+def test_a_later_attempt_removes_every_part_of_the_earlier(store):
+    cell = a_cell()
+    for _ in range(2):
+        curve = a_curve(cell)
+        result = a_run(cell, curve)
+        store.unclaimed_net(cell.id).parent.mkdir(parents=True, exist_ok=True)
+        store.unclaimed_net(cell.id).write_text(result.run_id)
+        store.commit(cell, result, curve, some_layers(cell), store.unclaimed_net(cell.id))
+        parts = [path.relative_to(store.root) for path in store.root.glob("*/*") if path.parent.name != "runs"]
+        assert {part.stem for part in parts} == {f"{cell.id}-{result.run_id}"}
+        assert {part.parent.name for part in parts} == {"curves", "layers", "nets"}
+        store.commit_slices(cell.id, result.run_id, [SlicePoint(1, 0.0, None, 1.0, 0.5, 10, 0)])
+
+
+def test_what_a_killed_attempt_left_is_cleared(store):
+    cell, other = a_cell(), a_cell(seed=1)
+    kept = a_run(cell, a_curve(cell))
+    store.commit(cell, kept, a_curve(cell), some_layers(cell))
+    store.commit_slices(cell.id, kept.run_id, [SlicePoint(1, 0.0, None, 1.0, 0.5, 10, 0)])
+    store.net(cell.id, kept.run_id).parent.mkdir()
+    store.net(cell.id, kept.run_id).write_text("weights")
+    before = set(store.root.glob("*/*"))
+    killed = a_run(other, a_curve(other))
+    store.commit(other, killed, a_curve(other), some_layers(other))
+    store.commit_slices(other.id, killed.run_id, [SlicePoint(1, 0.0, None, 1.0, 0.5, 10, 0)])
+    (store.root / "runs" / f"{other.id}.parquet").unlink()  # as if killed before its row
+    store.net(other.id, killed.run_id).write_text("weights")
+    store.unclaimed_net(other.id).write_text("half")
+    with store.writing():
+        assert set(store.root.glob("*/*")) == before
+
+
 def test_a_curve_without_its_row_does_not_count_and_is_cleared(store, monkeypatch):
     cell = a_cell()
     curve = a_curve(cell)
     written = []
     real = Store._write
     monkeypatch.setattr(Store, "_write", lambda self, path, *rest: written.append(path) or real(self, path, *rest))
-    store.commit(cell, a_run(cell, curve), curve)
-    assert [path.parent.name for path in written] == ["curves", "runs"]  # the commit marker comes last
+    store.commit(cell, a_run(cell, curve), curve, some_layers(cell))
+    assert [path.parent.name for path in written] == ["curves", "layers", "runs"]  # the commit marker comes last
     (store.root / "runs" / f"{cell.id}.parquet").unlink()
     (store.root / "runs" / ".x.parquet.1.tmp").write_text("half")
     assert len(store.runs()) == len(store.curves(store.runs())) == 0

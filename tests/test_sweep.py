@@ -19,7 +19,7 @@ from bench.cell import Arch, Cell, Recipe
 from bench.errors import DataError, DeviceError, StoreError
 from bench.evaluation import MEASURED
 from bench.source import Source
-from bench.store import CURVES, Store
+from bench.store import Store
 from bench.sweep import Options, slots, sweep
 
 RECIPE = Recipe(
@@ -70,8 +70,8 @@ def run(cells, store, **options):
 
 def facts(store: Store) -> list[dict]:
     """All that two runs of the same cells on one host must have in common."""
-    points = store.curves(store.runs()).to_pylist()
-    return [{k: p[k] for k in CURVES.names if k not in MEASURED_COLUMNS} for p in points]
+    points = store.curves(store.runs()).to_pylist() + store.layers(store.runs()).to_pylist()
+    return [{k: p[k] for k in p if k not in MEASURED_COLUMNS} for p in points]
 
 
 def test_every_pending_cell_runs_once_and_its_row_is_complete(store):
@@ -91,9 +91,23 @@ def test_every_pending_cell_runs_once_and_its_row_is_complete(store):
         assert row["host_id"] in store.hosts()
         assert row["finished"] >= row["started"]
     assert len(store.curves(store.runs())) == 4 * 4
+    layers = store.layers(store.runs()).to_pylist()
+    assert len(layers) == 4 * (1 + 4) * 7  # of depth 8, at iteration 0 and four evaluations
+    assert {(row["layer"], row["name"]) for row in layers} >= {(1, "conv1"), (7, "layer3.0.conv2")}
+    assert all((row["response_std"] is None) == (row["iteration"] == 0) for row in layers)
+    assert not (store.root / "nets").exists()
     assert not list(store.root.glob("checkpoints/*")) and not list(store.root.glob("logs/????????????????.log"))
     outcomes, watcher = run(cells, store)
     assert outcomes == {"done": 4} and watcher.starts == []
+
+
+def test_nets_are_kept_and_analysis_left_out_on_demand(store):
+    run([a_cell()], store, keep_nets=True, analysis=False)
+    (row,) = store.runs().to_pylist()
+    assert [path.name for path in (store.root / "nets").iterdir()] == [f"{row['cell_id']}-{row['run_id']}.pt"]
+    assert not (store.root / "layers").exists()
+    with store.writing():
+        assert store.net(row["cell_id"], row["run_id"]).exists()
 
 
 def test_the_number_of_workers_changes_no_bit(tmp_path):
@@ -251,7 +265,7 @@ def test_killing_the_orchestrator_at_random_moments_loses_and_doubles_nothing(st
     assert kills >= 2
     subprocess.run(_command(study, killed.root), check=True, env=_environment(), capture_output=True)
     assert facts(killed) == facts(whole)
-    assert len(facts(killed)) == 4 * 6
+    assert len(facts(killed)) == 4 * 6 + 2 * (7 + 13) * (1 + 6)
 
 
 def test_ctrl_c_stops_within_seconds_and_a_rerun_continues(study_file, tmp_path):

@@ -1,16 +1,21 @@
 """The child's side of a cell: what it sends, saves and surveys. (How children die and resume: test_sweep.)"""
 
+import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 from synthetic import RECIPE, a_cell
 
 from bench import pool, worker
-from bench.cell import values
+from bench.analysis import SlicePoint
+from bench.cell import Arch, Cell, Recipe, values
+from bench.dataset import Dataset
 from bench.errors import DataError
 from bench.evaluation import Evaluation
 
@@ -40,6 +45,8 @@ def job(tmp_path):
         "checkpoint": str(tmp_path / "checkpoint.pt"),
         "checkpoint_seconds": 1000.0,
         "data_sha256": None,
+        "analysis": True,
+        "net": None,
     }
 
 
@@ -79,6 +86,106 @@ def test_a_finished_cell_whose_parent_died_is_not_trained_again(job, monkeypatch
 def test_images_that_changed_since_are_refused(job):
     with pytest.raises(DataError, match="rename the folder"):
         worker.run_cell(job | {"data_sha256": "ab" * 32}, Caller())
+
+
+def test_layers_are_returned_and_the_same_after_a_stop(job):
+    layers = worker.run_cell(job, Caller())["layers"]
+    assert layers["names"][:2] == ["conv1", "layer1.0.conv1"] and len(layers["names"]) == 7
+    assert [reading["iteration"] for reading in layers["readings"]] == [0, 25, 50, 75, 100]
+    resumed = job | {"checkpoint": job["checkpoint"] + "2"}
+    stops = 0
+    while (answer := worker.run_cell(resumed, Caller(looks=5)))["curve"] is None:
+        stops += 1
+    assert stops >= 1 and answer["layers"] == layers
+    assert worker.run_cell(resumed | {"analysis": False}, Caller())["layers"] is None
+
+
+def test_a_checkpoint_of_an_older_resbench_is_resumed(job, tmp_path):
+    assert worker.run_cell(job | {"analysis": False}, Caller(looks=6)) == {"curve": None}
+    path = tmp_path / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    del state["probe"]
+    torch.save(state, path)
+    answer = worker.run_cell(job, Caller())
+    assert [point["iteration"] for point in answer["curve"]] == [25, 50, 75, 100]
+    assert answer["layers"]["readings"][-1]["iteration"] == 100
+    assert not list(tmp_path.glob("*.damaged"))
+
+
+@pytest.fixture
+def kept(job, tmp_path):
+    """A job for slices of a net that was trained and kept."""
+    net = tmp_path / "nets" / "net.pt"
+    answer = worker.run_cell(job | {"net": str(net)}, Caller())
+    slicing = {"images": 1197, "steps": 3, "span": 0.5, "direction_seed": 1, "dimensions": 1}
+    return job | {"net": str(net), "slicing": slicing}, answer["curve"][-1]
+
+
+def test_a_kept_net_is_the_trained_one(kept):
+    job, last = kept
+    saved = torch.load(job["net"], weights_only=True)
+    assert saved["cell_id"] == Cell.from_flat(job["cell"]).id
+    assert "layer1.0.bn1.running_var" in saved["net"]
+    caller = Caller()
+    points = [SlicePoint(**point) for point in worker.take_slices(job, caller)["points"]]
+    assert [(point.dimensions, point.a, point.b) for point in points] == [
+        (1, -0.5, None),
+        (1, 0.0, None),
+        (1, 0.5, None),
+    ]
+    assert (points[1].loss, points[1].error) == (last["train_loss"], last["train_error"])  # all 1,197 training images
+    assert points[0].loss > points[1].loss < points[2].loss
+    assert caller.sent == [1, 2, 3]
+    assert worker.take_slices(job, Caller(looks=1)) == {"points": None}
+
+
+@pytest.mark.parametrize("spoil", ["text", "absent", "other"])
+def test_a_net_that_is_not_the_cells_is_named(kept, spoil):
+    job, _ = kept
+    path = Path(job["net"])
+    if spoil == "text":
+        path.write_text("no net")
+    elif spoil == "absent":
+        path.unlink()
+    else:
+        torch.save(torch.load(path, weights_only=True) | {"cell_id": "0123456789abcdef"}, path)
+    with pytest.raises(DataError, match=f"{path.name}: not the net of plain-8, seed 0") as raised:
+        worker.take_slices(job, Caller())
+    assert "\n" not in str(raised.value)
+
+
+def tiny(cell):
+    """Random 8x8 images in place of a data set: nets of a thousand layers look at few."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (24, 3, 8, 8), dtype=np.uint8), np.arange(24) % 10
+    names = tuple(map(str, range(10)))
+    return Dataset(cell.data, images[:16], labels[:16], images[16:], labels[16:], names, "ab" * 32)
+
+
+def test_resnet_1202_takes_the_real_path(job, monkeypatch):
+    """Section 4.2's deepest net, of full width, through the worker: steps, an evaluation, and all its layers."""
+    recipe = Recipe(iterations=2, batch=4, drops=(), crop_padding=1, eval_every=2)
+    cell = Cell(Arch(depth=1202), recipe, "cifar10")
+    monkeypatch.setattr(worker.dataset, "load", lambda _source: tiny(cell))
+    answer = worker.run_cell(job | {"cell": cell.flat(), "source": "cifar10"}, Caller())
+    (point,) = answer["curve"]
+    assert point["iteration"] == 2
+    assert math.isfinite(point["train_loss"]) or Evaluation(**point).diverged
+    names, (initial, last) = answer["layers"]["names"], answer["layers"]["readings"]
+    assert len(names) == len(last["response_std"]) == len(last["gradient_norm"]) == 1201
+    assert names[-1] == "layer3.199.conv2"
+    assert initial["response_std"] is None and all(norm > 0 for norm in initial["gradient_norm"])
+
+
+def test_resnet_110_takes_the_papers_warm_up(job):
+    """Section 4.2: at 0.01 until the training error is below 80 %, then at 0.1, through the worker."""
+    recipe = Recipe(
+        iterations=102, batch=16, drops=(), warmup="paper", crop_padding=0, flip=False, eval_every=51, split="holdout"
+    )
+    cell = Cell(Arch(depth=110, width=0.25), recipe, "digits")
+    curve = worker.run_cell(job | {"cell": cell.flat()}, Caller())["curve"]
+    assert [(point["iteration"], point["lr"]) for point in curve] == [(51, 0.01), (102, 0.1)]
+    assert curve[0]["running_error"] > curve[1]["running_error"]
 
 
 def test_a_survey_tells_what_only_torch_knows():

@@ -1,0 +1,264 @@
+"""What each command of the command line does. Imports what it needs when it runs, so that help starts at once."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import EXIT_CELLS_FAILED, EXIT_INTERRUPTED, EXIT_OK, FieldError, InputError
+
+if TYPE_CHECKING:
+    from bench.study import Study
+
+
+def _study(options: Namespace) -> Study:
+    from bench import study
+
+    if options.name is not None and not options.name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise FieldError("--name", options.name, "letters, digits, '.', '_' and '-'")
+    return study.load(study.find(options.study), dict(map(_setting, options.set)), options.name)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    from bench.matrix import AXES, read_axes, unknown_key
+
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set {text}: must be KEY=VALUE")
+    if key not in AXES:
+        raise unknown_key(key, AXES, f"--set {text}")
+    read_axes({key: _value(value)}, f"--set {text}")  # said here, where it was given
+    return key, _value(value)
+
+
+def _value(text: str) -> Any:
+    """A value as TOML has it, or the bare word: `shortcut=none`."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text
+
+
+def _cells(options: Namespace, study: Study) -> list[Any]:
+    from bench.matrix import read_selector, select
+
+    if options.only is None:
+        return list(study.cells)
+    wanted: dict[str, Any] = {}
+    for part in options.only.split(","):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"--only {options.only}: must be KEY=VALUE,KEY=VALUE")
+        wanted[key.strip()] = [_value(item) for item in value.split("|")]
+    cells = select(study.cells, read_selector(wanted, f"--only {options.only}"))
+    if not cells:
+        raise InputError(f"--only {options.only}: no cell of {study.name} matches")
+    return cells
+
+
+def run(options: Namespace) -> int:
+    """Run the pending cells of a study, or show what they would cost."""
+    from rich.console import Console
+
+    from bench import progress, sweep
+    from bench.store import Store
+
+    if options.max_seeds and not options.until_decided:
+        raise InputError("--max-seeds: only with --until-decided")
+    study = _study(options)
+    cells, store = _cells(options, study), Store(options.results)
+    console = Console(soft_wrap=False)
+    if options.dry_run:
+        from bench import plan
+
+        plan.show(study, cells, store, options.device, options.workers, console)
+        return EXIT_OK
+    how = sweep.Options(
+        options.workers,
+        options.retries,
+        options.timeout,
+        options.device,
+        options.checkpoint_every,
+        analysis=not options.no_analysis,
+        keep_nets=options.keep_nets,
+    )
+
+    def sweep_them(wanted: Sequence[Any]) -> dict[str, int]:
+        with progress.watching(console) as watcher:
+            return sweep.sweep(wanted, study.sources, store, how, watcher)
+
+    try:
+        outcomes = (
+            _until_decided(options, study, cells, store, sweep_them, console)
+            if options.until_decided
+            else sweep_them(cells)
+        )
+    except sweep.Interrupted as reason:
+        console.print(f"{reason}; what ended is recorded: run again to continue", highlight=False)
+        return EXIT_INTERRUPTED
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+    total = sum(outcomes.values())
+    console.print(
+        f"{study.name}: {total} cell{'s' if total != 1 else ''}: {counted}; tables in {store.root}/", highlight=False
+    )
+    failed = sweep.failures(outcomes)
+    if failed:
+        console.print(f"{failed} failed; why: the columns error and log of {store.root}/runs", highlight=False)
+    return EXIT_CELLS_FAILED if failed else EXIT_OK
+
+
+def _until_decided(
+    options: Namespace, study: Study, cells: list[Any], store: Any, run: Any, console: Any
+) -> dict[str, int]:
+    from bench import rounds
+
+    if not study.claims:
+        raise InputError(f"--until-decided: {study.path} states no claim")
+    most = options.max_seeds or rounds.MOST_SEEDS
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False)
+
+    return rounds.until_decided(study, cells, store, most, run, say)
+
+
+def judge(options: Namespace) -> int:
+    """Say what the tables say of a study's claims."""
+    from bench import rounds, statement
+    from bench.store import Store
+
+    study = _study(options)
+    cells, store = _cells(options, study), Store(options.results)
+    if not study.claims:
+        raise InputError(f"{study.path}: states no claim to judge; [[claim]] tables do")
+    verdicts, hosts = rounds.verdicts(study, cells, _with_more_seeds(options, cells, store), store)
+    if options.json:
+        import json
+
+        found = {"study": study.name, "host": hosts[0].label if hosts else None}
+        print(json.dumps(found | {"verdicts": statement.plain(verdicts)}, indent=2))
+    else:
+        for verdict in verdicts:
+            print(f"{statement.MARKS[verdict.ruling]} {verdict.ruling}: {verdict.claim.says}")
+            print(f"    {statement.evidence(verdict)}")
+        where = hosts[0].label if hosts else f"no host: nothing of it is recorded in {store.root}/"
+        print(f"{study.name} on {where}: {statement.tally(verdicts)}")
+    if others := hosts[1:]:
+        print(f"not judged: runs on {', '.join(other.label for other in others)}", file=sys.stderr)
+    return statement.exit_code(verdicts)
+
+
+def _with_more_seeds(options: Namespace, cells: list[Any], store: Any) -> list[Any]:
+    """The cells, and those of further seeds that are recorded, unless the seeds are chosen by hand."""
+    from bench import seeds
+
+    return cells if _seeds_by_hand(options) else seeds.extended(cells, store)
+
+
+def _seeds_by_hand(options: Namespace) -> bool:
+    return any(part.partition("=")[0].strip() == "seed" for part in (options.only or "").split(","))
+
+
+def slices(options: Namespace) -> int:
+    """Measure the loss around trained nets."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from bench import slices, sweep
+    from bench.analysis import Slicing
+    from bench.store import Store
+
+    study = _study(options)
+    cells, store = _cells(options, study), Store(options.results)
+    if not _seeds_by_hand(options):
+        cells = slices.lowest_seeds(cells)
+    dimensions = 1 if options.one_dimensional else 2
+    slicing = Slicing(options.images, options.steps, options.span, options.direction_seed, dimensions)
+    console = Console()
+
+    def tell(text: str) -> None:
+        console.print(Text(text), soft_wrap=True)
+
+    try:
+        failed = slices.take(cells, study.sources, store, slicing, tell, device=options.device, workers=options.workers)
+    except sweep.Interrupted as reason:
+        tell(f"{reason}; slices taken before are recorded")
+        return EXIT_INTERRUPTED
+    tell(f"{study.name}: slices of {len(cells) - failed} nets; tables in {store.root}/")
+    return EXIT_CELLS_FAILED if failed else EXIT_OK
+
+
+def report(options: Namespace) -> int:
+    """Render a study's report, or set two sides side by side."""
+    from bench import report
+    from bench.store import Store
+
+    if options.other:
+        from bench import sidebyside
+
+        page = sidebyside.write(_side(options, options.study), _side(options, options.other), options.reports)
+        print(f"report: {page}")
+        return EXIT_OK
+    study = _study(options)
+    cells, store = _cells(options, study), Store(options.results)
+    further = _with_more_seeds(options, cells, store)[len(cells) :]
+    page = report.write(study, cells, store, options.reports, further=further)
+    print(f"report: {page}")
+    return EXIT_OK
+
+
+def _side(options: Namespace, which: str) -> Any:
+    """One of two: a folder that holds runs, or a study recorded in --results."""
+    from bench import compare
+    from bench.store import Store
+
+    if (Path(which) / "runs").is_dir():
+        return compare.of_folder(which, Store(Path(which)))
+    study = _study(Namespace(**vars(options) | {"study": which, "name": None}))
+    return compare.of_study(study.name, _cells(options, study), Store(options.results))
+
+
+def net(options: Namespace) -> int:
+    """Show what a net costs."""
+    from bench.cell import Arch
+
+    try:
+        arch = Arch(options.family, options.depth, options.shortcut, options.width, options.stride)
+    except FieldError as error:
+        raise error.at("resbench net") from None
+    from bench.cost import cost_of
+
+    size, classes = (224, 1000) if arch.family == "imagenet" else (32, 10)
+    size, classes = options.size or size, options.classes or classes
+    cost = cost_of(arch, channels=options.channels, size=size, classes=classes)
+    if options.json:
+        import json
+
+        shape = {"size": size, "channels": options.channels, "classes": classes}
+        print(json.dumps({**vars(arch), **shape, **cost.as_dict()}, indent=2))
+        return EXIT_OK
+    from bench import plan
+
+    plan.show_net(arch, size, options.channels, cost)
+    return EXIT_OK
+
+
+def data(options: Namespace) -> int:
+    """Download, verify and describe a data set."""
+    from bench import builtin, dataset
+    from bench.source import Source
+
+    source = Source.parse(options.source)
+    if source.kind in builtin.DOWNLOADED:
+        builtin.download(source)
+    images = dataset.load(source)
+    channels, size, classes = images.shape
+    print(f"{source.identity}: {channels} x {size} x {size} pixels, {classes} classes")
+    print(f"training images: {len(images.train_labels):,}, of which a holdout takes {images.holdout:,} for validation")
+    print(f"test images: {len(images.test_labels):,}")
+    print(f"sha256: {images.sha256}")
+    return EXIT_OK

@@ -1,0 +1,117 @@
+"""The tables of a study's report, made from its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench import degradation, paper, run, statement
+from bench.stats import Estimate
+from bench.summary import Net, Summary
+from bench.table import Column, Table, percent, table
+from bench.verdict import Verdict
+
+
+def nets(summary: Summary) -> Table:
+    """Every net: mean ± half-width of the 95 % interval over its seeds that are done."""
+    validation = summary.held_out == "validation_error"
+    errors = {"training error, %": "final_train_error"}
+    errors |= {"validation error, %": "final_validation_error"} if validation else {}
+    errors |= {"test error, %": "final_test_error"}
+    errors |= {"test error at best validation, %": "test_error_at_best_validation"} if validation else {}
+    errors |= {"best test error, %": "best_test_error"}
+    measured = {
+        Column("images/s"): "images_per_second",
+        Column("peak memory, MB", scale=1e-6): "peak_memory_bytes",
+        Column("seconds a cell", 1): "wall_seconds",
+    }
+    columns = ["net", "n", *map(percent, errors), "parameters", "multiply-adds", *measured]
+    return table(
+        "nets",
+        columns,
+        [
+            [
+                net.name,
+                len(net.done),
+                *(net.estimate(name) for name in errors.values()),
+                *(net.constant(name) for name in ("parameters", "multiply_adds")),
+                *(net.estimate(name) for name in measured.values()),
+            ]
+            for net in summary.nets
+        ],
+    )
+
+
+def verdicts(found: Sequence[Verdict]) -> Table:
+    """Every comparison: what was claimed, what was found, and how sure that is."""
+    columns = ["claim", "verdict", "compared", "left", "right", "difference (interval)", "claimed", "n"]
+    return table(
+        "verdicts",
+        [*columns, "p", "exact p, unadjusted"],
+        [
+            [
+                verdict.claim.says,
+                verdict.ruling,
+                statement.subject(verdict),
+                statement.side(verdict.left, verdict.claim),
+                statement.side(verdict.right, verdict.claim, statement.published(verdict)),
+                statement.found(verdict),
+                statement.claimed(verdict.claim),
+                verdict.n,
+                statement.p_value(verdict.p) if verdict.effect else None,
+                statement.p_value(verdict.exact) if verdict.effect else None,
+            ]
+            for verdict in found
+        ],
+    )
+
+
+def against_paper(summary: Summary) -> Table | None:
+    """Each net with a published counterpart beside it; None where none has."""
+    rows = []
+    for net in summary.nets:
+        figure = paper.published(net.cells[0], "test_error")
+        others = paper.reproductions(net.cells[0], "test_error")
+        ours = net.estimate("final_test_error")
+        if ours is None or not (figure or others):
+            continue
+        difference = Estimate(ours.mean - figure.value / 100, ours.half_width, ours.n) if figure else None
+        unlike = paper.differences(net.cells[0], figure or others)
+        rows.append(
+            [
+                net.name,
+                ours.n,
+                ours,
+                figure.value / 100 if figure else None,
+                difference,
+                f"{others.low:g} to {others.high:g}" if others else None,
+                figure.label if figure else None,
+                "; ".join(unlike) or "the same",
+            ]
+        )
+    columns = ["net", "n", percent("our test error, %", 2), percent("published, %", 2)]
+    columns += [percent("difference, points", 2, signed=True), "reproductions, %", "source", "recipe and data"]
+    return table("paper", columns, rows) if rows else None
+
+
+def optimisation(summary: Summary) -> Table | None:
+    """How much of each deeper net's training error is a failure to optimise (section 1); None without deeper nets."""
+    found = degradation.optimisation(summary.nets)
+    columns = ["net", "shallower net", "n", percent("training error, %"), percent("the shallower's, %")]
+    columns += [percent("excess, points", signed=True), "reaches it", Column("share that is optimisation, %", 0, 100.0)]
+    rows = [
+        [e.deep.name, e.shallow.name, e.excess.n, e.error, e.reference, e.excess, e.reached, e.share] for e in found
+    ]
+    return table("optimisation", columns, rows) if rows else None
+
+
+def absent(summary: Summary) -> list[tuple[Net, str]]:
+    """What is missing, failed or diverged, net by net."""
+    lines = []
+    for net in summary.nets:
+        if net.missing:
+            lines.append((net, f"{net.missing} of {len(net.cells)} seeds not run on this host"))
+        for row in net.rows[net.rows["outcome"] != run.DONE].to_dict("records"):
+            why = f": {row['error']}" if isinstance(row["error"], str) else ""
+            at = f" at iteration {int(row['iteration']):,}" if row["iteration"] == row["iteration"] else ""
+            lines.append((net, f"seed {row['seed']} {row['outcome']}{at}{why}"))
+    return lines
