@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE  # without bytecode every import of torch takes
 RESBENCH := $(PYTHON) -m bench.cli
 BENCH := $(PYTHON) -m pytest tests -o addopts= -p no:xdist --benchmark-only --benchmark-disable-gc -q
 
-.PHONY: help setup ablation plots test lint format bench gpu-check reference lock clean
+.PHONY: help setup ablation plots test lint format bench gpu-check reference statistics lock clean
 
 help: ## list the jobs
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ gpu-check: $(READY) ## GPU tests, the benches, then pending CIFAR-10 cells (BUDG
 reference: $(READY) ## run the default study into the committed reference, and render its report
 	@$(RESBENCH) run degradation --results results/reference
 	@$(RESBENCH) report degradation --results results/reference --reports reports/reference
+
+statistics: $(READY) ## simulate studies, and table in docs/statistics.md what verdicts are worth (minutes)
+	@$(PYTHON) -m bench.simulation
 
 lock: $(READY) ## resolve the dependencies of pyproject.toml anew
 	.venv/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

@@ -56,7 +56,7 @@ class Claim:
 
     `left` and `right` select nets; `right = { paper = "Table 6" }` stands for the figures published there. `metric` is
     that after the last iteration or at the evaluation with the lowest validation error (`at`). `confidence` is one less
-    the rate of false verdicts, over all claims of a study and all looks at it.
+    the rate at which a study says "supported" falsely of any claim, over all looks at it; and likewise "contradicted".
     """
 
     says: str
@@ -124,8 +124,8 @@ def read(table: Mapping[str, Any], where: str) -> Claim:
     if not isinstance(says, str) or not says.strip():
         raise FieldError("says", "nothing" if says is None else says, "the claim in words", where)
     published = isinstance(right, dict) and "paper" in right
-    left = read_selector(table.get("left"), f"{where}: left")
-    right = _paper_table(right, where) if published else read_selector(right, f"{where}: right")
+    left = _side(table.get("left"), f"{where}: left")
+    right = _paper_table(right, f"{where}: right") if published else _side(right, f"{where}: right")
     rest = {key: table[key] for key in field.kinds(Claim) if key in table}
     try:
         return Claim(says.strip(), left, right, **rest)
@@ -133,20 +133,27 @@ def read(table: Mapping[str, Any], where: str) -> Claim:
         raise error.at(where) from None
 
 
+def _side(table: Any, where: str) -> Selector:
+    selector = read_selector(table, where)
+    if "seed" in selector:
+        raise InputError(f"{where}: seed cannot be chosen: a claim is about nets, over all their seeds")
+    return selector
+
+
 def _paper_table(right: dict[str, Any], where: str) -> str:
     if set(right) != {"paper"}:
-        raise InputError(f'{where}: right: paper stands alone, as in {{ paper = "Table 6" }}, not {shown(right)}')
+        raise InputError(f'{where}: paper stands alone, as in {{ paper = "Table 6" }}, not {shown(right)}')
     name = right["paper"]
     if name not in paper.tables():
-        raise FieldError("paper", name, ", ".join(paper.tables()), f"{where}: right")
+        raise FieldError("paper", name, ", ".join(paper.tables()), where)
     return name
 
 
 def comparisons(claim: Claim, nets: Sequence[Cell], where: str = "") -> list[Comparison]:
     """The pairs of nets that a claim is about; `nets` has one cell for each net.
 
-    Where a side selects several nets, each is compared with the one that agrees with it in every field that neither
-    side names.
+    Where a side selects several nets, each on the left is compared with the one on the right that agrees with it in
+    every field that neither side names.
 
     Raises:
         InputError: where a side selects no net, or a net has no counterpart or several.
@@ -158,16 +165,14 @@ def comparisons(claim: Claim, nets: Sequence[Cell], where: str = "") -> list[Com
     if len(left) == len(right) == 1:
         pairs = [(left[0], right[0])]
     else:
-        named = {*claim.left, *claim.right, "seed"}
-        pairs = list(_matched(left, right, named, where))
-    if any(first == second for first, second in pairs):
-        raise InputError(f"{where}: left and right are the same net ({pairs[0][0].arch.label})")
+        pairs = list(_matched(left, right, {*claim.left, *claim.right, "seed"}, where))
+    if same := [first.arch.label for first, second in pairs if first == second]:
+        raise InputError(f"{where}: left and right are the same net ({same[0]})")
     return [Comparison(claim, *pair) for pair in pairs]
 
 
 def _selected(selector: Selector, nets: Sequence[Cell], where: str) -> list[Cell]:
-    chosen = {name: values for name, values in selector.items() if name != "seed"}
-    found = [net for net in nets if matches(net.flat(), chosen)]
+    found = [net for net in nets if matches(net.flat(), selector)]
     if not found:
         text = ", ".join(f"{k}={'|'.join(map(str, v))}" for k, v in selector.items())
         raise InputError(f"{where} selects no cell of the study: {text}")

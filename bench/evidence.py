@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from bench import looks, paper, run, stats
@@ -23,17 +24,19 @@ WORST_ERROR = 1.0  # a fraction: what a diverged net is taken to have
 class Evidence:
     """What is recorded for a comparison: the values of both sides at each look, in the metric's unit.
 
+    `planned` is the seeds of the first look, `seeds` how many have ended, those that no look has reached included.
     Paired values are of the same seeds, in the same order. Against a published figure, `right` repeats it.
     """
 
     comparison: Comparison
     planned: int
+    seeds: int = 0
     looks: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
     paired: bool = True
     because: str = ""
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def effects(self) -> list[Effect | None]:
         """θ at each look; None where failures left too few values."""
         return [self._effect(*sides) if min(map(len, sides)) >= looks.FEWEST else None for sides in self.looks]
@@ -47,13 +50,12 @@ def gather(comparison: Comparison, nets: Mapping[Any, Net], plan: Plan) -> Evide
     sides = [nets[side.net] for side in comparison.sides]
     orders = [_order(net, plan) for net in sides]
     planned = [plan.get(net.cells[0].net, ()) for net in sides]
-    common = [seed for seed in orders[0] if seed in set(orders[-1])]
-    first = sum(seed in planned[0] and seed in planned[-1] for seed in common)
-    paired = first >= looks.FEWEST or set(planned[0]) == set(planned[-1])
+    declared = sorted(set(planned[0]).intersection(planned[-1]))
+    further = sorted(set(orders[0]).intersection(orders[-1]).difference(declared))
+    paired = len(declared) >= looks.FEWEST or set(planned[0]) == set(planned[-1])
     if paired:
-        orders = [common] * len(sides)
-    else:
-        first = min(map(len, planned))
+        orders = [declared + further] * len(sides)
+    first = len(declared) if paired else min(map(len, planned))
     evidence = Evidence(comparison, first, paired=paired, notes=_notes(comparison, sides, orders))
     if first < looks.FEWEST:
         return replace(evidence, because="one seed tells nothing of the spread: at least 2 are needed")
@@ -63,7 +65,7 @@ def gather(comparison: Comparison, nets: Mapping[Any, Net], plan: Plan) -> Evide
     taken = tuple(_values(comparison, sides, orders, n, paired) for n in looks.taken(first, available))
     if min(map(len, taken[-1])) < looks.FEWEST:
         return replace(evidence, because=_missing(sides, orders, first))
-    return replace(evidence, looks=taken)
+    return replace(evidence, seeds=available, looks=taken)
 
 
 def _order(net: Net, plan: Plan) -> list[int]:
@@ -120,12 +122,12 @@ def _missing(sides: Sequence[Net], orders: Sequence[Sequence[int]], planned: int
 def _notes(comparison: Comparison, sides: Sequence[Net], orders: Sequence[Sequence[int]]) -> tuple[str, ...]:
     notes = []
     for net, order in zip(sides, orders, strict=True):
-        fates = [(seed, net.ended.get(seed)) for seed in order]
+        fates = [(seed, net.ended[seed]) for seed in order if seed in net.ended]
         diverged = sum(fate == run.DIVERGED for _, fate in fates)
         taken = "taken as 100 %" if comparison.claim.is_error else "left out"
         if diverged:
-            notes.append(f"{net.name}: {diverged} of {len(order)} seeds diverged, {taken}")
-        failed = [f"seed {seed} {fate}" for seed, fate in fates if fate not in (None, *run.FINAL)]
+            notes.append(f"{net.name}: {diverged} of {len(fates)} seeds diverged, {taken}")
+        failed = [f"seed {seed} {fate}" for seed, fate in fates if fate not in run.FINAL]
         if failed:
             notes.append(f"{net.name}: {', '.join(failed)}, left out")
     if isinstance(comparison.right, Published):

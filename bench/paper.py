@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +12,13 @@ from bench.cell import Arch, Cell, Recipe, values
 
 REPRODUCTIONS = "reproductions"
 UNSAID = ("decay_on", "init_fan", "last_batch", "eval_every", "split_seed")  # of these the paper does not tell
-WORDS = {"full": "all training images", "holdout": "a part held out", "paper": "as the paper's", "none": "none"}
+WORDS = {
+    "full": "all training images",
+    "holdout": "a part held out",
+    "paper": "as the paper's",
+    "True": "on",
+    "False": "off",
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ def tables() -> tuple[str, ...]:
 def published(cell: Cell, metric: str, table: str | None = None) -> Published | None:
     """The paper's figure for such a net on such data (of one table, where given); None where it prints none.
 
-    Data is taken for the paper's by its name: `cifar10`, or a folder named after it, such as `parquet:cifar10-jpeg`.
+    Data is taken for the paper's by its name: `cifar10`, or a folder whose name begins so, `parquet:cifar10-jpeg`.
     """
     found = (figure for figure in _counterparts(cell, metric) if figure.table != REPRODUCTIONS)
     return next((figure for figure in found if table in (None, figure.table)), None)
@@ -74,7 +81,7 @@ def _counterparts(cell: Cell, metric: str) -> list[Published]:
         return []
     key = (metric, arch.family, arch.depth, arch.shortcut)
     alike = [f for f in _figures() if (f.metric, f.family, f.depth, f.shortcut) == key]
-    return [figure for figure in alike if figure.data in cell.data.lower()]
+    return [figure for figure in alike if re.match(rf"(\w+:)?{figure.data}(?![a-z0-9])", cell.data.lower())]
 
 
 def recipe_of(arch: Arch) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from bench import looks, seeds
@@ -10,7 +11,7 @@ from bench.host import Host
 from bench.store import Store
 from bench.study import Study
 from bench.summary import summaries, unrecorded
-from bench.verdict import UNDECIDED, Verdict, judge, sides
+from bench.verdict import UNDECIDED, UNTESTABLE, Verdict, judge, sides
 
 MOST_SEEDS = 20  # a net gets, unless told otherwise
 
@@ -42,23 +43,24 @@ def until_decided(
     """Run the study, then look at its claims, and add seeds to the nets of those undecided, a look at a time.
 
     Ends when every claim is decided or untestable, or the next look would take more than `most_seeds` seeds a net.
-    Looks are those of `looks.schedule`, whose error rate holds under this repeated looking. `run` sweeps cells and
-    returns their outcomes, as this does for all cells, those added included.
+    Looks are those of `looks.schedule`, whose error rate holds under this repeated looking. `run` sweeps cells, each
+    asked for once, and returns how many ended in each way; so does this, for all cells, those added included.
 
     Raises:
         StoreError: when the tables cannot be read; and whatever `run` raises.
     """
     wanted = seeds.extended(cells, store)
     plan = seeds.planned(cells)
+    outcomes = Counter(run(wanted))
     while True:
-        outcomes = run(wanted)
         latest = max(summaries(wanted, store), key=lambda summary: summary.runs["finished"].max())
         found = judge(study.claims, latest.nets, plan)
         undecided = [verdict for verdict in found if verdict.ruling == UNDECIDED]
         more = list(dict.fromkeys(_next_cells(undecided, wanted, plan, most_seeds)))
         say(_progress(found, undecided, more))
         if not more:
-            return outcomes
+            return dict(outcomes)
+        outcomes += Counter(run(more))
         wanted += more
 
 
@@ -76,7 +78,9 @@ def _next_cells(
 
 
 def _progress(found: Sequence[Verdict], undecided: Sequence[Verdict], more: Sequence[Cell]) -> str:
-    decided = f"{len(found) - len(undecided)} of {len(found)} comparisons decided or untestable"
+    untestable = sum(verdict.ruling == UNTESTABLE for verdict in found)
+    decided = f"{len(found) - len(undecided) - untestable} of {len(found)} comparisons decided"
+    decided += f", {untestable} untestable" if untestable else ""
     if more:
         nets = len({cell.net for cell in more})
         return f"{decided}; {len(more)} cells more for {nets} nets of those undecided"

@@ -39,7 +39,7 @@ def extended(cells: Sequence[Cell], store: Store) -> list[Cell]:
             block = [replace(first[net], seed=seed) for seed in range(upto, look) if seed not in known]
             new = [cell for cell in block if cell.id in recorded]
             found += new
-            if look > len(seeds) and not new:
+            if look > len(seeds) and block and not new:
                 break
             upto = look
     return found

@@ -71,10 +71,11 @@ def evidence(verdict: Verdict) -> str:
         return _sentence(verdict.because)
     kind = "seeds" if published(verdict) else "paired seeds" if verdict.paired else "seeds a side"
     says = f"{subject(verdict)}: {found(verdict)}, claimed {claimed(verdict.claim)}"
-    parts = [f"{says}; n = {verdict.n} {kind}, p = {p_value(verdict.p)}"]
+    p = p_value(verdict.p)
+    parts = [f"{says}; n = {verdict.n} {kind}, p {p if p.startswith('<') else f'= {p}'}"]
     if verdict.ruling == UNDECIDED:
         more = "over 1,000" if verdict.more is None else f"about {verdict.more}"
-        parts.append(f"{more} more seeds would probably decide it")
+        parts.append(f"{more} more seed{'' if verdict.more == 1 else 's'} would probably decide it")
     return " ".join(_sentence(part) for part in [*parts, *verdict.notes])
 
 

@@ -70,9 +70,8 @@ def judge(claims: Sequence[Claim], nets: Sequence[Net], plan: Plan) -> list[Verd
         _verdict(item, ruling) if isinstance(item, Evidence) else item
         for item, ruling in zip(found, rulings, strict=True)
     ]
-    open_ones = sum(verdict.ruling == UNDECIDED for verdict in verdicts)
     return [
-        replace(verdict, more=_more(verdict, item.planned, open_ones)) if verdict.ruling == UNDECIDED else verdict
+        replace(verdict, more=more_seeds(item, rulings)) if verdict.ruling == UNDECIDED else verdict
         for verdict, item in zip(verdicts, found, strict=True)
     ]
 
@@ -119,8 +118,9 @@ def chance(claim: Claim, test: Test, *, in_favour: bool) -> float | None:
 def _chances(evidence: Evidence) -> tuple[float, float]:
     """The p-values for and against the claim, valid after any look."""
 
+    claim, effects = evidence.comparison.claim, evidence.effects
+
     def over_looks(in_favour: bool) -> float:
-        claim, effects = evidence.comparison.claim, evidence.effects
         return looks.sequential([chance(claim, _t(e), in_favour=in_favour) if e else 1.0 for e in effects])
 
     return over_looks(True), over_looks(False)
@@ -130,7 +130,9 @@ def _t(effect: Effect) -> Test:
     return lambda bound, above: effect.p_above(bound) if above else effect.p_below(bound)
 
 
-def _exact(left: Sequence[float], right: Sequence[float], paired: bool) -> Test:
+def exact_test(left: Sequence[float], right: Sequence[float], paired: bool) -> Test:
+    """The exact test as `chance` takes it: sign flips of paired values, else permutations; None for too many."""
+
     def test(bound: float, above: bool) -> float | None:
         first, second, least = (left, right, bound) if above else (right, left, -bound)
         if paired:
@@ -155,21 +157,25 @@ def _verdict(evidence: Evidence, ruling: Ruling) -> Verdict:
         interval=effects[-1].interval(1 - 2 * spent),
         paired=evidence.paired,
         p=ruling.p,
-        exact=chance(claim, _exact(left, right, evidence.paired), in_favour=ruling.in_favour),
+        exact=chance(claim, exact_test(left, right, evidence.paired), in_favour=ruling.in_favour),
     )
 
 
-def _more(verdict: Verdict, planned: int, open_ones: int) -> int | None:
-    """How many more seeds would probably decide it, if the difference and the spread are as they look now."""
-    effect, claim = verdict.effect, verdict.claim
-    bounds = [bound for bound in claim.region if math.isfinite(bound)]
-    within = claim.region[0] < effect.mean < claim.region[1]
+def more_seeds(evidence: Evidence, rulings: Sequence[Ruling]) -> int | None:
+    """How many more seeds would probably (80 %) decide an undecided comparison, if the difference and the spread are as
+    they look now; None for over 1,000. `rulings` are those on all comparisons of the study, this one's included.
+    """
+    effect, claim = evidence.effects[-1], evidence.comparison.claim
+    low, high = claim.region
+    bounds = [bound for bound in (low, high) if math.isfinite(bound)]
     distances = [abs(effect.mean - bound) for bound in bounds]
-    shifts = distances if within else [min(distances)]
+    inside = low < effect.mean < high
+    word = SUPPORTED if inside != (claim.relation == "differs") else CONTRADICTED
+    level = (1 - claim.confidence) / sum(ruling.word != word for ruling in rulings)  # Holm's, with those that hold
+    shifts, level = (distances, level) if inside else ([min(distances)], level / len(bounds))
     deviation = effect.standard_error * math.sqrt(effect.n) if effect.varies else 0.0
-    level = (1 - claim.confidence) / max(1, open_ones)
-    needed = looks.seeds_needed(planned, effect.n, level, looks.chance_of(shifts, deviation))
-    return None if needed is None else needed - effect.n
+    needed = looks.seeds_needed(evidence.planned, evidence.seeds, level, looks.chance_of(shifts, deviation))
+    return None if needed is None else needed - evidence.seeds
 
 
 def sides(verdict: Verdict) -> tuple[Cell, ...]:

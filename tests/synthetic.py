@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import uuid
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+
+import pandas as pd
 
 from bench import run
 from bench.analysis import Layer, layers_of
@@ -13,6 +16,7 @@ from bench.cell import Arch, Cell, Recipe
 from bench.evaluation import Evaluation
 from bench.host import Host
 from bench.run import Run
+from bench.summary import Net
 
 RECIPE = Recipe(iterations=100, batch=32, drops=(50, 75), eval_every=25, split="holdout")
 
@@ -102,3 +106,16 @@ def a_run(cell: Cell, curve: list[Evaluation], host: Host | None = None, **field
         **asdict(run.provenance()),
     }
     return Run(**(values | fields))
+
+
+def a_net(cell: Cell, values: Mapping[int, float | str | None], column: str = "final_train_error") -> Net:
+    """A net with a value (a fraction) for each seed, the outcome of one not done, or None for one not run."""
+    ended = {seed: value for seed, value in values.items() if value is not None}
+    rows = pd.DataFrame(
+        {
+            "seed": list(ended),
+            "outcome": [value if isinstance(value, str) else run.DONE for value in ended.values()],
+            column: [None if isinstance(value, str) else value for value in ended.values()],
+        }
+    )
+    return Net(tuple(replace(cell, seed=seed) for seed in values), cell.arch.label, "", rows)

@@ -7,8 +7,12 @@ import sys
 
 import pytest
 from conftest import ROOT
+from synthetic import a_curve, a_host, a_run
 
+from bench import study as study_module
+from bench import sweep
 from bench.cli import main
+from bench.store import Store
 
 
 def resbench(*arguments, **more):
@@ -19,7 +23,7 @@ def resbench(*arguments, **more):
 
 
 def test_help_of_every_command_has_examples(capsys):
-    for command in ([], ["run"], ["slices"], ["report"], ["net"], ["data"]):
+    for command in ([], ["run"], ["slices"], ["report"], ["judge"], ["net"], ["data"]):
         if command:
             with pytest.raises(SystemExit) as ended:
                 main([*command, "--help"])
@@ -87,6 +91,9 @@ def test_data_describes(capsys):
         (["slices", "degradation", "--results", "/nowhere"], "plain-8, seed 0 is not recorded in /nowhere"),
         (["slices", "degradation", "--only", "depth=7"], "no cell of degradation matches"),
         (["report", "degradation", "--results", "/nowhere"], "no run of this study is recorded"),
+        (["judge", "nothing"], "no study 'nothing'"),
+        (["judge", "degradation", "--only", "depth=7"], "no cell of degradation matches"),
+        (["run", "degradation", "--max-seeds", "9"], "--max-seeds: only with --until-decided"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(capsys, monkeypatch, arguments, named):
@@ -106,6 +113,7 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, monkeypatch, arguments, n
         ["run"],
         ["run", "x", "--workers", "0"],
         ["run", "x", "--timeout", "-1"],
+        ["run", "x", "--max-seeds", "0"],
         ["slices", "x", "--steps", "4"],
         ["slices", "x", "--span", "nan"],
     ],
@@ -177,3 +185,97 @@ def test_a_closed_pipe_is_no_traceback():
     )
     os.close(write)
     assert b"Traceback" not in answer.stderr
+
+
+CLAIM = """
+[[claim]]
+says = "Plain is worse."
+left = { shortcut = "none" }
+relation = "above"
+right = { shortcut = "A" }
+"""
+CLAIMED = STUDY.replace("depth = 8", "depth = 8\nseeds = 3") + CLAIM
+PLAIN_WORSE = {"none": (0.80, 0.81, 0.82), "A": (0.10, 0.11, 0.10)}
+NO_TELLING = {"none": (0.10, 0.11, 0.15), "A": (0.12, 0.11, 0.10)}
+
+
+def recorded(path, results, errors, host=None):
+    """Record these training errors by shortcut and seed."""
+    store, host = Store(results), host or a_host()
+    store.add_host(host)
+    for cell in study_module.load(path).cells:
+        if cell.seed < len(errors[cell.arch.shortcut]):
+            curve = a_curve(cell, errors[cell.arch.shortcut][cell.seed])
+            store.commit(cell, a_run(cell, curve, host), curve)
+
+
+@pytest.mark.parametrize(
+    ("errors", "code", "word"),
+    [
+        (PLAIN_WORSE, 0, "✔ supported"),
+        ({"none": PLAIN_WORSE["A"], "A": PLAIN_WORSE["none"]}, 1, "✘ contradicted"),
+        (NO_TELLING, 3, "? undecided"),
+        ({"none": (0.8,), "A": PLAIN_WORSE["A"]}, 3, "– untestable"),
+        ({"none": (), "A": ()}, 3, "– untestable"),
+    ],
+)
+def test_judge_tells_in_words_as_json_and_by_its_exit_code(study_file, tmp_path, capsys, errors, code, word):
+    path, results = study_file(CLAIMED), tmp_path / "results"
+    recorded(path, results, errors)
+    assert main(["judge", str(path), "--results", str(results)]) == code
+    text = capsys.readouterr().out
+    assert text.startswith(f"{word}: Plain is worse.") and text.splitlines()[-1].startswith("study on ")
+    assert main(["judge", str(path), "--results", str(results), "--json"]) == code
+    found = json.loads(capsys.readouterr().out)
+    assert found["verdicts"][0]["verdict"] == word.split()[1] and found["study"] == "study"
+    assert (found["host"] is None) == (errors["A"] == ())
+
+
+def test_judge_names_the_hosts_it_leaves_out(study_file, tmp_path, capsys):
+    path, results = study_file(CLAIMED), tmp_path / "results"
+    recorded(path, results, {"none": (0.1,), "A": ()}, a_host(cpu="Another CPU"))
+    recorded(path, results, {"none": (), "A": (0.1, 0.2)})
+    assert main(["judge", str(path), "--results", str(results)]) == 3
+    assert "not judged: runs on Another CPU" in capsys.readouterr().err
+
+
+def test_judge_takes_further_seeds_that_are_recorded_unless_seeds_are_chosen(study_file, tmp_path, capsys):
+    path, results = study_file(CLAIMED), tmp_path / "results"
+    five = study_file(CLAIMED.replace("seeds = 3", "seeds = 5"), "five.toml")
+    recorded(
+        five, results, {side: (*errors, 0.5 if side == "none" else 0.1, 0.5) for side, errors in NO_TELLING.items()}
+    )
+
+    def n(*more):
+        main(["judge", str(path), "--results", str(results), "--json", *more])
+        return json.loads(capsys.readouterr().out)["verdicts"][0]["n"]
+
+    assert (n(), n("--only", "seed=0|1|2"), n("--only", "split_seed=0")) == (5, 3, 5)
+
+
+def test_a_study_without_claims_cannot_be_judged(study_file, tmp_path, capsys):
+    path = study_file(STUDY)
+    for arguments in (["judge", str(path)], ["run", str(path), "--until-decided", "--results", str(tmp_path / "r")]):
+        assert main(arguments) == 2
+        text = capsys.readouterr().err
+        assert "states no claim" in text and text.count("\n") == 1
+
+
+@pytest.mark.parametrize(("more", "seeds"), [([], 18), (["--max-seeds", "6"], 5), (["--max-seeds", "2"], 3)])
+def test_until_decided_adds_seeds_up_to_the_most(study_file, tmp_path, capsys, monkeypatch, more, seeds):
+    path, store = study_file(CLAIMED), Store(tmp_path / "results")
+
+    def made_up(cells, _sources, _store, _options, _watcher):
+        store.add_host(a_host())
+        for cell in cells:
+            curve = a_curve(cell, NO_TELLING[cell.arch.shortcut][cell.seed % 3])[-1:]
+            store.commit(cell, a_run(cell, curve), curve)
+        return {"done": len(cells)}
+
+    monkeypatch.setattr(sweep, "sweep", made_up)
+    assert main(["run", str(path), "--until-decided", "--results", str(store.root), *more]) == 0
+    assert len(store.recorded()) == 2 * seeds
+    text = capsys.readouterr().out
+    assert f"study: {2 * seeds} cells: {2 * seeds} done" in text and "no more seeds are added" in text
+    assert main(["judge", str(path), "--results", str(store.root), "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["verdicts"][0]["n"] == seeds

@@ -1,4 +1,8 @@
-"""Estimates against scipy and against their promise: 95 % of the intervals hold the truth."""
+"""Estimates and tests against scipy, literal loops, and against their promise."""
+
+import itertools
+import math
+import statistics
 
 import numpy as np
 import pytest
@@ -6,16 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
+from bench import stats
 from bench.stats import estimate
 
+VALUES = st.floats(-1e3, 1e3)
 
-@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=10), st.floats(0.5, 0.999))
+
+def samples(least=2, most=10):
+    return st.lists(VALUES, min_size=least, max_size=most)
+
+
+def spread(values):
+    return np.std(values) > 1e-6
+
+
+@given(samples(), st.floats(0.5, 0.999))
 def test_the_interval_is_scipys(values, confidence):
     found = estimate(values, confidence)
-    spread = scipy_stats.sem(values)
+    error = scipy_stats.sem(values)
     assert found.mean == pytest.approx(np.mean(values), abs=1e-9)
-    if spread > 1e-9:
-        low, high = scipy_stats.t.interval(confidence, len(values) - 1, np.mean(values), spread)
+    if error > 1e-9:
+        low, high = scipy_stats.t.interval(confidence, len(values) - 1, np.mean(values), error)
         assert (found.low, found.high) == pytest.approx((low, high), rel=1e-6, abs=1e-6)
 
 
@@ -36,3 +51,126 @@ def test_coverage_of_simulated_samples(n):
     rng = np.random.default_rng(n)
     hits = [found.low <= 7 <= found.high for found in (estimate(sample) for sample in rng.normal(7, 2, (4000, n)))]
     assert np.mean(hits) == pytest.approx(0.95, abs=4 * (0.95 * 0.05 / 4000) ** 0.5)
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=20))
+def test_the_standard_deviation_is_that_of_exact_fractions(values):
+    assert stats.standard_deviation(values) == pytest.approx(statistics.stdev(values), rel=1e-9, abs=1e-6)
+
+
+@given(st.lists(st.tuples(VALUES, VALUES), min_size=2, max_size=10), st.floats(0.5, 0.999))
+def test_paired_is_scipys_ttest_rel(pairs, confidence):
+    left, right = zip(*pairs, strict=True)
+    differences = [a - b for a, b in pairs]
+    if not spread(differences):
+        return
+    found = stats.paired(differences)
+    above = scipy_stats.ttest_rel(left, right, alternative="greater")
+    assert (found.df, found.n) == (len(pairs) - 1, len(pairs))
+    assert found.p_above(0) == pytest.approx(above.pvalue, rel=1e-6, abs=1e-12)
+    assert found.p_below(0) == pytest.approx(1 - above.pvalue, rel=1e-6, abs=1e-9)
+    theirs = scipy_stats.ttest_rel(left, right).confidence_interval(confidence)
+    assert found.interval(confidence) == pytest.approx((theirs.low, theirs.high), rel=1e-6, abs=1e-6)
+
+
+@given(samples(), VALUES)
+def test_against_a_constant_it_is_ttest_1samp(values, constant):
+    if not spread(values):
+        return
+    found = stats.paired([value - constant for value in values])
+    below = scipy_stats.ttest_1samp(values, constant, alternative="less")
+    assert found.p_below(0) == pytest.approx(below.pvalue, rel=1e-6, abs=1e-12)
+    assert stats.paired(values).p_below(constant) == pytest.approx(below.pvalue, rel=1e-5, abs=1e-9)
+
+
+@given(samples(), samples())
+def test_welch_is_scipys(left, right):
+    if not (spread(left) and spread(right)):
+        return
+    found = stats.welch(left, right)
+    theirs = scipy_stats.ttest_ind(left, right, equal_var=False, alternative="greater")
+    assert found.p_above(0) == pytest.approx(theirs.pvalue, rel=1e-5, abs=1e-12)
+    assert found.df == pytest.approx(theirs.df, rel=1e-6)
+    interval = theirs.confidence_interval(0.9)  # one-sided: the lower end of the two-sided 80 % interval
+    assert found.interval(0.8)[0] == pytest.approx(interval.low, rel=1e-5, abs=1e-6)
+
+
+def test_welch_where_one_side_does_not_vary_is_a_test_of_the_other():
+    found, alone = stats.welch([1.0, 2.0, 4.0], [1.0, 1.0, 1.0]), stats.paired([0.0, 1.0, 3.0])
+    assert (found.mean, found.standard_error, found.df) == pytest.approx((alone.mean, alone.standard_error, alone.df))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 8])
+def test_values_that_do_not_vary_have_the_floor_of_the_exact_test(n):
+    for effect in (stats.paired([2.5] * n), stats.welch([3.5] * n, [1.0] * n), stats.paired([0.1 + 0.2 + 2.2] * n)):
+        assert not effect.varies
+        assert effect.p_above(1.0) == 2.0**-n and effect.p_below(1.0) == 1.0
+        assert effect.p_above(2.5) == 1.0 and effect.p_below(2.5) == 1.0  # on the bound, but for rounding
+        assert effect.p_below(3.0) == 2.0**-n
+    assert stats.sign_flip([2.5] * n, 1.0) == 2.0**-n
+
+
+@given(st.lists(st.integers(-20, 20), min_size=2, max_size=7), st.integers(-5, 5))
+def test_sign_flips_counted_one_by_one(differences, bound):
+    centred = [value - bound for value in differences]
+    flips = itertools.product((1, -1), repeat=len(centred))
+    at_least = sum(sum(s * c for s, c in zip(signs, centred, strict=True)) >= sum(centred) for signs in flips)
+    assert stats.sign_flip(differences, bound) == pytest.approx(at_least / 2 ** len(centred))
+
+
+@given(
+    st.lists(st.integers(-20, 20), min_size=2, max_size=4),
+    st.lists(st.integers(-20, 20), min_size=2, max_size=4),
+    st.integers(-5, 5),
+)
+def test_permutations_counted_one_by_one(left, right, bound):
+    pooled, n = [*(value - bound for value in left), *right], len(left)
+
+    def statistic(chosen):  # the difference of means, times n1 · n2: whole numbers
+        first = sum(pooled[i] for i in chosen)
+        return first * len(right) - (sum(pooled) - first) * n
+
+    splits = list(itertools.combinations(range(len(pooled)), n))
+    at_least = sum(statistic(split) >= statistic(range(n)) for split in splits)
+    assert stats.permutation(left, right, bound) == pytest.approx(at_least / math.comb(len(pooled), n))
+
+
+def test_exact_tests_give_up_where_arrangements_are_too_many():
+    assert stats.sign_flip([1.0] * 14, 0) == 2.0**-14 and stats.sign_flip([1.0] * 15, 0) is None
+    assert stats.permutation([1.0] * 10, [0.0] * 10, 0) is None
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=5), st.floats(0.001, 0.999))
+def test_holm_is_closed_testing_with_bonferroni(p_values, level):
+    """A hypothesis is rejected iff Bonferroni rejects every intersection that contains it (Marcus et al. 1976)."""
+    m = len(p_values)
+    groups = [group for size in range(1, m + 1) for group in itertools.combinations(range(m), size)]
+    adjusted = [max(min(1.0, len(g) * min(p_values[i] for i in g)) for g in groups if h in g) for h in range(m)]
+    assert stats.holm(p_values) == pytest.approx(adjusted)
+    assert [p <= level for p in stats.holm(p_values)] == [p <= level for p in adjusted]
+
+
+def test_holm_of_nothing_and_a_textbook_case():
+    assert stats.holm([]) == []
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@given(st.floats(-3, 8), st.floats(0.1, 5), st.integers(2, 60), st.floats(1e-4, 0.2))
+def test_power_is_that_of_the_noncentral_t(shift, deviation, n, level):
+    shift_size = shift * math.sqrt(n) / deviation
+    expected = scipy_stats.nct.sf(scipy_stats.t.isf(level, n - 1), n - 1, shift_size)
+    assert stats.power(shift, deviation, n, level) == pytest.approx(expected, abs=5e-3 if shift_size > 35 else 1e-6)
+
+
+def test_power_by_simulation():
+    rng = np.random.default_rng(4)
+    for shift, n, level in ((1.0, 5, 0.025), (2.0, 3, 0.0125), (-0.5, 4, 0.1), (40.0, 2, 0.003)):
+        values = rng.normal(shift, 1, (20_000, n))
+        t = values.mean(axis=1) / (values.std(axis=1, ddof=1) / math.sqrt(n))
+        share = float((t >= scipy_stats.t.isf(level, n - 1)).mean())
+        assert stats.power(shift, 1.0, n, level) == pytest.approx(share, abs=0.015)
+
+
+def test_power_without_spread_is_the_exact_tests():
+    assert [stats.power(1.0, 0.0, n, 0.025) for n in (5, 6)] == [0.0, 1.0]
+    assert stats.power(-1.0, 0.0, 9, 0.5) == 0.0
