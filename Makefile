@@ -65,8 +65,10 @@ gpu-check: $(READY) ## GPU tests, the benches, then pending CIFAR-10 cells (BUDG
 	  $(RESBENCH) run cifar10-short --set data=$(DATA) --device cuda --results results/reference
 	-$(RESBENCH) report cifar10-short --set data=$(DATA) --results results/reference --reports reports/reference
 
-reference: $(READY) ## run the default study into the committed reference, and render its report
-	@$(RESBENCH) run degradation --results results/reference
+reference: $(READY) ## run the default study into the committed reference (20 seeds of 8 and 20 layers), and render its report
+	@$(RESBENCH) run degradation --results results/reference --keep-nets
+	@$(RESBENCH) run degradation --results results/reference --set seeds=20 --only 'depth=8|20'
+	@$(RESBENCH) slices degradation --results results/reference --only 'depth=56,shortcut=none|A'
 	@$(RESBENCH) report degradation --results results/reference --reports reports/reference
 
 statistics: $(READY) ## simulate studies, and table in docs/statistics.md what verdicts are worth (minutes)
@@ -79,4 +81,4 @@ lock: $(READY) ## resolve the dependencies of pyproject.toml anew
 	  --upgrade --custom-compile-command "make lock" --output-file bootstrap.lock bootstrap.in
 
 clean: ## remove the environment and local results
-	rm -rf .venv results/runs results/curves results/hosts results/checkpoints results/logs
+	rm -rf .venv results/runs results/curves results/layers results/slices results/nets results/hosts results/checkpoints results/logs

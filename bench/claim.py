@@ -153,7 +153,7 @@ def comparisons(claim: Claim, nets: Sequence[Cell], where: str = "") -> list[Com
     """The pairs of nets that a claim is about; `nets` has one cell for each net.
 
     Where a side selects several nets, each on the left is compared with the one on the right that agrees with it in
-    every field that neither side names.
+    every field but those that the sides name with different values.
 
     Raises:
         InputError: where a side selects no net, or a net has no counterpart or several.
@@ -165,7 +165,9 @@ def comparisons(claim: Claim, nets: Sequence[Cell], where: str = "") -> list[Com
     if len(left) == len(right) == 1:
         pairs = [(left[0], right[0])]
     else:
-        pairs = list(_matched(left, right, {*claim.left, *claim.right, "seed"}, where))
+        names = {*claim.left, *claim.right}
+        unlike = {name for name in names if set(claim.left.get(name, ())) != set(claim.right.get(name, ()))}
+        pairs = list(_matched(left, right, unlike | {"seed"}, where))
     if same := [first.arch.label for first, second in pairs if first == second]:
         raise InputError(f"{where}: left and right are the same net ({same[0]})")
     return [Comparison(claim, *pair) for pair in pairs]
@@ -179,9 +181,9 @@ def _selected(selector: Selector, nets: Sequence[Cell], where: str) -> list[Cell
     return found
 
 
-def _matched(left: Sequence[Cell], right: Sequence[Cell], named: set[str], where: str) -> Iterator[tuple[Cell, Cell]]:
+def _matched(left: Sequence[Cell], right: Sequence[Cell], unlike: set[str], where: str) -> Iterator[tuple[Cell, Cell]]:
     def rest(net: Cell) -> tuple[Any, ...]:
-        return tuple(value for name, value in net.flat().items() if name not in named)
+        return tuple(value for name, value in net.flat().items() if name not in unlike)
 
     counterparts: dict[tuple[Any, ...], list[Cell]] = {}
     for net in right:
@@ -192,7 +194,7 @@ def _matched(left: Sequence[Cell], right: Sequence[Cell], named: set[str], where
             what = "several nets" if found else "no net"
             raise InputError(
                 f"{where}: {net.arch.label} on the left has {what} on the right to be compared with: "
-                "they must agree in every field that neither side names, and be one"
+                "they must agree in every field but those that the sides name differently, and be one"
             )
         yield net, found[0]
 

@@ -43,8 +43,8 @@ def of_folder(name: str, store: Store) -> Side:
     Raises:
         InputError: where none is.
     """
-    rows = store.runs().select(list(FIELDS)).to_pylist()
-    cells = [Cell.from_flat(row) for row in rows]
+    rows = store.runs(columns=list(FIELDS)).to_pylist()
+    cells = [Cell.from_flat({name: row[name] for name in FIELDS}) for row in rows]
     order = ("none", "A", "B", "C").index
     cells.sort(key=lambda cell: (cell.data, cell.arch.family, cell.arch.depth, order(cell.arch.shortcut), cell.seed))
     return _side(name, cells, store)

@@ -38,7 +38,8 @@ its 95 % interval; the share is a lower bound."""
 VERDICTS_NOTE = """\
 The difference is left less right, with an interval that holds at every look as seeds are added (at the first, the usual
 95 %); p is adjusted for the number of looks and of comparisons (Holm). The exact test assumes no normality; with few
-seeds it cannot be small (1/8 at best for 3 pairs). How: docs/statistics.md."""
+seeds it cannot be small (1/8 at best for 3 pairs). A net that fails only now and then may not have failed in so few
+seeds: a verdict that it is no worse wants ten or more. How, and at what simulated error rates: docs/statistics.md."""
 
 
 def write(study: Study, cells: Sequence[Cell], store: Store, folder: Path, *, further: Sequence[Cell] = ()) -> Path:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from bench import parts
 from bench.analysis import Layer, SlicePoint
 from bench.cell import FIELDS, Cell
 from bench.errors import StoreError
@@ -128,13 +128,13 @@ class Store:
         if not path.exists():
             self._write(path, [{"host_id": host.id} | dataclasses.asdict(host)], HOSTS)
 
-    def runs(self, ids: Iterable[str] | None = None) -> pa.Table:
-        """The rows of `runs`, of the cells in `ids` alone where given.
+    def runs(self, ids: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of `runs`, of the cells in `ids` alone and with these columns alone where given.
 
         Raises:
             StoreError: naming the file that is damaged or written by a newer resbench.
         """
-        return self._read("runs", RUNS, ids)
+        return self._read("runs", RUNS, ids, columns)
 
     def recorded(self) -> set[str]:
         """The ids of the cells that have a row, however they ended; read from file names alone."""
@@ -223,7 +223,7 @@ class Store:
     def _write(self, path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
         table = pa.Table.from_pylist([{"schema_version": VERSION} | values for values in rows], schema=schema)
         with _storing(path), replacing(path) as temporary:
-            pq.write_table(table, temporary)
+            parts.write(table, temporary)
 
     def _parts(self, name: str) -> set[str]:
         folder = self.root / name
@@ -235,21 +235,13 @@ class Store:
         return self._read(name, schema, (f"{cell_id}-{run_id}" for cell_id, run_id in pairs))
 
     def _read(
-        self, name: str, schema: pa.Schema, stems: Iterable[str] | None = None, columns: list[str] | None = None
+        self, name: str, schema: pa.Schema, stems: Iterable[str] | None = None, columns: Sequence[str] | None = None
     ) -> pa.Table:
         folder, present = self.root / name, self._parts(name)
         wanted = present if stems is None else present & {f"{stem}.parquet" for stem in stems}
-        if not wanted:
-            return schema.empty_table() if columns is None else schema.empty_table().select(columns)
-        paths = [str(folder / part) for part in sorted(wanted)]
-        import pyarrow.dataset as ds  # here, for it imports pandas
-
-        try:
-            table = ds.dataset(paths, schema=schema, format="parquet").to_table(
-                columns=None if columns is None else ["schema_version", *columns]
-            )
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(_blame(paths, schema, error)) from None
+        if columns is not None:
+            schema = pa.schema([schema.field(column) for column in ["schema_version", *columns]])
+        table = parts.read([folder / part for part in sorted(wanted)], schema)
         newest = max((v for v in table["schema_version"].unique().to_pylist() if v is not None), default=VERSION)
         if newest > VERSION:
             raise StoreError(
@@ -261,19 +253,6 @@ class Store:
 
 def _is_part(name: str) -> bool:
     return name.endswith(".parquet") and not name.startswith((".", "_"))
-
-
-def _blame(paths: list[str], schema: pa.Schema, error: Exception) -> str:
-    """Which file cannot be read; a dataset's own message often names none."""
-    import pyarrow.dataset as ds
-
-    for path in paths:
-        try:
-            ds.dataset([path], schema=schema, format="parquet").to_table()
-        except (OSError, pa.ArrowException) as own:
-            reason = str(own).splitlines()[0]
-            return f"{path}: damaged ({reason}); move it away and run again: its cell alone is repeated"
-    return f"results cannot be read: {error}"
 
 
 @contextlib.contextmanager

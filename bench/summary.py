@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,13 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench import run
-from bench.cell import Cell
+from bench.cell import FIELDS, Cell
 from bench.errors import InputError
 from bench.host import Host
-from bench.matrix import Selector, matches, variants
+from bench.matrix import Selector, matches, one_a_net, variants
 from bench.stats import Estimate, estimate
 from bench.store import RUNS, Store
 
+REPORTED = [name for name in RUNS.names if name in ("seed", "data") or name not in (*FIELDS, "schema_version", "log")]
 LAYER_SEEDS, LAYER_NETS = 3, 64
 WORST_ERROR = 1.0  # a fraction: what a diverged net is taken to have
 ERRORS = ("train_error", "validation_error", "test_error")
@@ -54,18 +56,18 @@ class Net:
 
     def values(self, column: str) -> dict[int, float]:
         """A column of `runs` by seed, over the seeds that are done, where it has a value."""
-        done = self.done
-        pairs = zip(done["seed"].tolist(), done[column].tolist(), strict=True)
+        pairs = zip(self.done["seed"].tolist(), self.done[column].tolist(), strict=True)
         return {seed: float(value) for seed, value in pairs if value is not None and value == value}
 
     @cached_property
     def done(self) -> pd.DataFrame:
         """The rows that count in an estimate."""
-        return self.rows[self.rows["outcome"] == run.DONE]
+        counts = [outcome == run.DONE for outcome in self.rows["outcome"].tolist()]
+        return self.rows if all(counts) else self.rows[counts]
 
     def count(self, *outcomes: str) -> int:
         """How many seeds ended in one of these ways."""
-        return int(self.rows["outcome"].isin(outcomes).sum())
+        return sum(outcome in outcomes for outcome in self.rows["outcome"].tolist())
 
     @property
     def missing(self) -> int:
@@ -79,8 +81,8 @@ class Net:
 
     def constant(self, column: str) -> int | None:
         """A count that is the same for every seed, where it is known."""
-        known = self.rows[column].dropna()
-        return int(known.iloc[0]) if len(known) else None
+        known = (value for value in self.rows[column].tolist() if value is not None and value == value)
+        return next(map(int, known), None)
 
     def estimate(self, column: str) -> Estimate | None:
         """Mean and 95 % interval over the seeds that are done, of a column of `runs`; None without values."""
@@ -116,7 +118,7 @@ def summaries(cells: Sequence[Cell], store: Store) -> list[Summary]:
         InputError: where nothing of the study is recorded, or runs of one data set's name saw different images.
         StoreError: where the tables cannot be read.
     """
-    table = store.runs(cell.id for cell in cells)
+    table = store.runs((cell.id for cell in cells), REPORTED)
     if not len(table):
         raise InputError(f"{store.root}: no run of this study is recorded there; `resbench run` records them")
     runs, curves, hosts = table.to_pandas(), store.curves(table).to_pandas(), store.hosts()
@@ -130,8 +132,8 @@ def summaries(cells: Sequence[Cell], store: Store) -> list[Summary]:
         own = runs[runs["host_id"] == host_id]
         points = curves[curves["run_id"].isin(own["run_id"])]
         nets = _nets(cells, own)
-        layers = store.layers(_first_seeds(nets, table)).to_pandas()
-        slices = store.slices(table.filter(pc.equal(table["host_id"], host_id))).to_pandas()
+        layers = store.layers(_of_runs(table, _first_seeds(nets))).to_pandas()
+        slices = store.slices(_of_runs(table, own["run_id"].tolist())).to_pandas()
         found.append(Summary(hosts[host_id], nets, own, points, layers, slices))
     return found
 
@@ -141,23 +143,34 @@ def unrecorded(cells: Sequence[Cell]) -> tuple[Net, ...]:
     return _nets(cells, RUNS.empty_table().to_pandas())
 
 
-def _first_seeds(nets: Sequence[Net], runs: pa.Table) -> pa.Table:
-    few = [run_id for net in nets for run_id in net.done.sort_values("seed")["run_id"][:LAYER_SEEDS]]
-    return runs.filter(pc.is_in(runs["run_id"], pa.array(few if len(nets) <= LAYER_NETS else [], pa.string())))
+def _of_runs(table: pa.Table, run_ids: Sequence[str]) -> pa.Table:
+    return table.filter(pc.is_in(table["run_id"], pa.array(run_ids, pa.string())))
+
+
+def _first_seeds(nets: Sequence[Net]) -> list[str]:
+    if len(nets) > LAYER_NETS:
+        return []
+    return [run_id for net in nets for run_id in net.done.sort_values("seed")["run_id"].tolist()[:LAYER_SEEDS]]
 
 
 def _nets(cells: Sequence[Cell], runs: pd.DataFrame) -> tuple[Net, ...]:
-    names = variants(cells)
+    names = variants(one_a_net(cells))
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.arch, cell.recipe, cell.data), []).append(cell)
-    by_cell = runs.set_index("cell_id", drop=False)
+        groups.setdefault(cell.net, []).append(cell)
+    # rows in the order of the nets, so that each net's are a slice: a selection for each would take a second a thousand
+    place = {
+        cell.id: (number, index) for number, group in enumerate(groups.values()) for index, cell in enumerate(group)
+    }
+    places = [place[cell_id] for cell_id in runs["cell_id"].tolist()]
+    order = sorted(range(len(places)), key=places.__getitem__)
+    ordered, numbers = runs.iloc[order], [places[index][0] for index in order]
     return tuple(
         Net(
             cells=tuple(group),
             label=group[0].arch.label,
             variant=names[group[0]],
-            rows=by_cell.loc[[cell.id for cell in group if cell.id in by_cell.index]],
+            rows=ordered.iloc[bisect_left(numbers, number) : bisect_right(numbers, number)],
         )
-        for group in groups.values()
+        for number, group in enumerate(groups.values())
     )

@@ -99,7 +99,7 @@ class Interrupted(Exception):  # noqa: N818 - no error
 
 def pending(cells: Sequence[Cell], store: Store) -> tuple[list[Cell], dict[str, str], dict[str, int]]:
     """The cells to run; the outcome of each that needs no run; the attempts already made at those that failed."""
-    rows = store.runs(cell.id for cell in cells).select(["cell_id", "outcome", "attempts"]).to_pylist()
+    rows = store.runs((cell.id for cell in cells), ["cell_id", "outcome", "attempts"]).to_pylist()
     recorded = {row["cell_id"]: row["outcome"] for row in rows if row["outcome"] in run.FINAL}
     attempts = {row["cell_id"]: row["attempts"] for row in rows}
     return [cell for cell in cells if cell.id not in recorded], recorded, attempts

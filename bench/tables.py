@@ -110,6 +110,8 @@ def absent(summary: Summary) -> list[tuple[Net, str]]:
     for net in summary.nets:
         if net.missing:
             lines.append((net, f"{net.missing} of {len(net.cells)} seeds not run on this host"))
+        if net.count(run.DONE) == len(net.rows):
+            continue
         for row in net.rows[net.rows["outcome"] != run.DONE].to_dict("records"):
             why = f": {row['error']}" if isinstance(row["error"], str) else ""
             at = f" at iteration {int(row['iteration']):,}" if row["iteration"] == row["iteration"] else ""

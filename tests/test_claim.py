@@ -138,3 +138,11 @@ def test_against_the_paper():
         claim = read(a_table(left={"depth": 56}, right={"paper": table}, metric=metric), "x")
         with pytest.raises(InputError, match=f"here: {table} has no {METRICS[metric].words} of ResNet-56-A on"):
             comparisons(claim, [net], "here")
+
+
+def test_what_both_sides_name_alike_pairs_their_nets():
+    nets = [a_cell(depth, shortcut) for depth in (8, 20) for shortcut in ("A", "B")]
+    alike = {"shortcut": ("A", "B")}
+    claim = Claim("Deeper is no worse.", alike | {"depth": (20,)}, alike | {"depth": (8,)}, relation="not above")
+    found = [(pair.left.arch.label, pair.right.arch.label) for pair in comparisons(claim, nets)]
+    assert found == [("ResNet-20-A", "ResNet-8-A"), ("ResNet-20-B", "ResNet-8-B")]
