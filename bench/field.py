@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from bench.errors import FieldError
@@ -117,6 +118,7 @@ def canonical(key: str, kind: Kind, value: Any) -> Any:
         raise FieldError(key, value, kind.allowed) from None
 
 
+@cache
 def kinds(record_type: type) -> dict[str, Kind]:
     """The declared fields of a dataclass, in order."""
     return {f.name: f.metadata["kind"] for f in dataclasses.fields(record_type) if "kind" in f.metadata}

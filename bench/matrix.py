@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -51,13 +51,17 @@ class Matrix:
 
     def _product(self, axes: Selector, place: str) -> Iterable[Cell]:
         names = list(axes)
+        nets: dict[tuple[Any, ...], Cell] = {}  # one cell of each: its arch and recipe are checked once
         for combination in itertools.product(*axes.values()):
             fields = DEFAULTS | dict(zip(names, combination, strict=True))
             fields["data"] = Source.parse(fields["data"]).identity
             if any(matches(fields, exclude) for exclude in self.excludes):
                 continue
             try:
-                yield Cell.from_flat(fields)
+                net = tuple(value for name, value in fields.items() if name != "seed")
+                if net not in nets:
+                    nets[net] = Cell.from_flat(fields)
+                yield replace(nets[net], seed=fields["seed"])
             except FieldError as error:
                 others = ", ".join(f"{k}={fields[k]}" for k in names if k != error.key and len(axes[k]) > 1)
                 raise error.at(f"{place}, cell {others}" if others else place) from None

@@ -6,6 +6,7 @@ layers/, slices/                  likewise: its layers at each evaluation, and i
 nets/<cell id>-<run id>.pt        its trained net, where it was kept.
 hosts/<host id>.parquet           one row: a machine that rows refer to.
 checkpoints/, logs/               of cells under way; no table, safe to delete between runs.
+.index/                           copies of many part files in one, made from them alone, safe to delete.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from bench.cell import FIELDS, Cell
 from bench.errors import StoreError
 from bench.evaluation import Evaluation
 from bench.host import Host
+from bench.index import Index
 from bench.run import Run, row
 
 VERSION = 1  # of every schema; a file of a newer one is refused, a column an older one lacks reads as null
@@ -61,6 +63,8 @@ CURVES = pa.schema([_VERSION_COLUMN, *_KEYS, *_columns(Evaluation)])
 LAYERS = pa.schema([_VERSION_COLUMN, *_KEYS, *_columns(Layer)])
 SLICES = pa.schema([_VERSION_COLUMN, *_KEYS, *_columns(SlicePoint)])
 HOSTS = pa.schema([_VERSION_COLUMN, pa.field("host_id", pa.string()), *_columns(Host)])
+_TABLES = {"runs": RUNS, "curves": CURVES, "layers": LAYERS, "slices": SLICES, "hosts": HOSTS}
+_FILE_OF = {"runs": ("cell_id",), "hosts": ("host_id",)}  # the columns that name a row's file; else cell and run
 _PARTS = ("curves/*.parquet", "layers/*.parquet", "slices/*.parquet", "nets/*.pt")  # of a run; its row names them
 
 
@@ -134,7 +138,7 @@ class Store:
         Raises:
             StoreError: naming the file that is damaged or written by a newer resbench.
         """
-        return self._read("runs", RUNS, ids, columns)
+        return self._read("runs", ids, columns)
 
     def recorded(self) -> set[str]:
         """The ids of the cells that have a row, however they ended; read from file names alone."""
@@ -142,28 +146,28 @@ class Store:
 
     def curves(self, runs: pa.Table) -> pa.Table:
         """The evaluations that belong to these rows of `runs`, in order of iteration within each run."""
-        return self._read_parts("curves", CURVES, runs).sort_by([("cell_id", "ascending"), ("iteration", "ascending")])
+        return self._read_parts("curves", runs).sort_by([("cell_id", "ascending"), ("iteration", "ascending")])
 
     def layers(self, runs: pa.Table) -> pa.Table:
         """The layers that belong to these rows of `runs`, by iteration and depth within each run."""
         keys = ("cell_id", "iteration", "layer")
-        return self._read_parts("layers", LAYERS, runs).sort_by([(key, "ascending") for key in keys])
+        return self._read_parts("layers", runs).sort_by([(key, "ascending") for key in keys])
 
     def slices(self, runs: pa.Table) -> pa.Table:
         """The points of loss slices that belong to these rows of `runs`."""
         keys = ("cell_id", "dimensions", "a", "b")
-        return self._read_parts("slices", SLICES, runs).sort_by([(key, "ascending") for key in keys])
+        return self._read_parts("slices", runs).sort_by([(key, "ascending") for key in keys])
 
     def hosts(self) -> dict[str, Host]:
         """The machines that rows refer to, by the id that rows name."""
         names = [f.name for f in dataclasses.fields(Host)]
-        hosts = self._read("hosts", HOSTS).to_pylist()
+        hosts = self._read("hosts").to_pylist()
         return {host["host_id"]: Host(**{name: host[name] for name in names}) for host in hosts}
 
     def data_checksums(self) -> dict[str, set[str]]:
         """The checksums recorded for each data set's name."""
         found: dict[str, set[str]] = {}
-        for seen in self._read("runs", RUNS, columns=["data", "data_sha256"]).to_pylist():
+        for seen in self._read("runs", columns=["data", "data_sha256"]).to_pylist():
             found.setdefault(seen["data"], set()).add(seen["data_sha256"])
         return found
 
@@ -202,13 +206,16 @@ class Store:
         try:
             self._clear_leftovers()
             yield
+            with contextlib.suppress(StoreError):  # what was run is recorded; who reads it is told what is damaged
+                for name in ("runs", "curves"):
+                    self._index(name).refresh(self._parts(name))
         finally:
             lock.release()
 
     def _clear_leftovers(self) -> None:
         for temporary in self.root.glob("*/.*.tmp"):
             temporary.unlink(missing_ok=True)
-        named = self._read("runs", RUNS, columns=["cell_id", "run_id"])
+        named = self._read("runs", columns=["cell_id", "run_id"])
         kept = {f"{run['cell_id']}-{run['run_id']}" for run in named.to_pylist()}
         for part in itertools.chain.from_iterable(map(self.root.glob, _PARTS)):
             if part.stem not in kept:
@@ -230,18 +237,21 @@ class Store:
         with _storing(folder):
             return {e.name for e in os.scandir(folder) if _is_part(e.name)} if folder.is_dir() else set()
 
-    def _read_parts(self, name: str, schema: pa.Schema, runs: pa.Table) -> pa.Table:
-        pairs = zip(runs["cell_id"].to_pylist(), runs["run_id"].to_pylist(), strict=True)
-        return self._read(name, schema, (f"{cell_id}-{run_id}" for cell_id, run_id in pairs))
+    def _index(self, name: str) -> Index:
+        key = _FILE_OF.get(name, ("cell_id", "run_id"))
+        return Index(self.root / name, self.root / ".index" / f"{name}.arrow", _TABLES[name], key)
 
-    def _read(
-        self, name: str, schema: pa.Schema, stems: Iterable[str] | None = None, columns: Sequence[str] | None = None
-    ) -> pa.Table:
+    def _read_parts(self, name: str, runs: pa.Table) -> pa.Table:
+        pairs = zip(runs["cell_id"].to_pylist(), runs["run_id"].to_pylist(), strict=True)
+        return self._read(name, (f"{cell_id}-{run_id}" for cell_id, run_id in pairs))
+
+    def _read(self, name: str, stems: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        schema = _TABLES[name]
         folder, present = self.root / name, self._parts(name)
         wanted = present if stems is None else present & {f"{stem}.parquet" for stem in stems}
-        if columns is not None:
-            schema = pa.schema([schema.field(column) for column in ["schema_version", *columns]])
-        table = parts.read([folder / part for part in sorted(wanted)], schema)
+        wanted_columns = schema.names if columns is None else ["schema_version", *columns]
+        with _storing(folder):
+            table = self._index(name).read(wanted, wanted_columns)
         newest = max((v for v in table["schema_version"].unique().to_pylist() if v is not None), default=VERSION)
         if newest > VERSION:
             raise StoreError(

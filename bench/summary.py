@@ -56,7 +56,7 @@ class Net:
 
     def values(self, column: str) -> dict[int, float]:
         """A column of `runs` by seed, over the seeds that are done, where it has a value."""
-        pairs = zip(self.done["seed"].tolist(), self.done[column].tolist(), strict=True)
+        pairs = zip(self._seeds, self.done[column].tolist(), strict=True)
         return {seed: float(value) for seed, value in pairs if value is not None and value == value}
 
     @cached_property
@@ -73,6 +73,10 @@ class Net:
     def missing(self) -> int:
         """How many seeds have no row."""
         return len(self.cells) - len(self.rows)
+
+    @cached_property
+    def _seeds(self) -> list[int]:
+        return self.done["seed"].tolist()
 
     def errors(self, column: str) -> dict[int, float]:
         """A column of errors by seed, diverged seeds included: theirs is the worst there is."""

@@ -54,10 +54,20 @@ class Table:
 
     def latex(self) -> str:
         """A tabular in the style of booktabs, as the Markdown shows it."""
-        heads = [_latex(column.head) for column in self.columns]
-        frame = pd.DataFrame([[_latex(text) for text in row] for row in self._texts()], columns=heads)
         align = "".join("l" if self._is_text(index) else "r" for index in range(len(self.columns)))
-        return frame.style.hide(axis="index").to_latex(hrules=True, column_format=align)
+        head, *rows = (
+            " & ".join(map(_latex, row)) + r" \\" for row in [[c.head for c in self.columns], *self._texts()]
+        )
+        lines = [
+            rf"\begin{{tabular}}{{{align}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+        return "\n".join(lines) + "\n"
 
     def _texts(self) -> list[list[str]]:
         return [[shown(v, c) for v, c in zip(row, self.columns, strict=True)] for row in self.rows]

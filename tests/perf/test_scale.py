@@ -52,6 +52,8 @@ def recorded(request, tmp_path, monkeypatch):
             curve = a_curve(cell, 0.1 + seed % 7 / 100)
             layers = [a_layer(layer=n) for n in range(1, depth)] if seed < 3 else []
             store.commit(cell, a_run(cell, curve, host), curve, layers)
+    with store.writing():  # as an orchestrator does, which leaves the index up to date
+        pass
     study = tmp_path / "large.toml"
     study.write_text(
         STUDY.format(
