@@ -33,7 +33,7 @@ def _file(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:
             table = file.read(schema.names, use_threads=False)
-        if "schema_version" not in table.schema.names:
+        if "schema_version" in schema.names and "schema_version" not in table.schema.names:
             raise StoreError(f"{path}: not a table of resbench (it has no column schema_version); move it away")
         if table.schema.equals(schema):
             return table
