@@ -15,6 +15,7 @@ from bench.picture import COLOURS, DASHES, Picture, Series, entry, name, new_can
 from bench.summary import Net, Summary
 
 MOST_NETS, MOST_STOPS = 6, 4
+FIGURE_7 = (20, 56, 110)  # the depths that the paper shows
 LEVELS = 16
 HIGHEST_LOSS = 20.0  # nats: far from the net a loss has no bound, and contours up to it would show nothing else
 PLAIN, RESIDUAL = "plain nets", "residual nets"
@@ -192,7 +193,8 @@ def _spot(net: Net, place: str, loss: float, error: float) -> str:
 def _few(summary: Summary, table: pd.DataFrame) -> tuple[list[Net], str]:
     """The nets to draw of those in `table`, and what the caption says of the others.
 
-    Of the first variant: plain nets and those of the first shortcut there is, the shallowest and deepest among them.
+    Of the first variant: plain nets and those of the first shortcut there is, of the paper's depths where they are all
+    there, else the shallowest and deepest among them.
     """
     there = set(table["cell_id"].unique())
     found = [net for net in summary.nets if any(cell.id in there for cell in net.cells)]
@@ -201,10 +203,15 @@ def _few(summary: Summary, table: pd.DataFrame) -> tuple[list[Net], str]:
     plain = [net for net in first if net.shortcut == "none"]
     residual = [net for net in first if net.shortcut == shortcut != "none"]
     most = MOST_NETS // 2 if plain and residual else MOST_NETS
-    chosen = spread(plain, most) + spread(residual, most)
+    chosen = _as_the_paper(plain, most) + _as_the_paper(residual, most)
     if len(chosen) == len(found):
         return chosen, ""
     return chosen, f" Shown: {', '.join(name(net) for net in chosen)}, of {len(found):,} nets."
+
+
+def _as_the_paper(nets: Sequence[Net], most: int) -> list[Net]:
+    theirs = [net for net in nets if net.depth in FIGURE_7]
+    return theirs if len(theirs) == len(FIGURE_7) else spread(nets, most)
 
 
 def _telling(nets: Sequence[Net]) -> list[Net]:

@@ -117,7 +117,7 @@ def _markdown(study: Study, parts: Sequence[Part], store: Store, folder: Path) -
         if len(parts) > 1:
             text.append(f"# On {escaped(part.summary.host.label)}")
         first, *others = [kind for kind in part.pictures if kind not in ANALYSES] or [None]
-        text += [_headline(part.summary), _picture(part, first) if first else "", _verdicts(part)]
+        text += [_headline(part), _picture(part, first) if first else "", _verdicts(part)]
         text += [_picture(part, kind) for kind in others]
         text += [_section(part, "nets", "All nets", NETS_NOTE), _absent(part.summary)]
         text += [_section(part, "paper", "Against the paper", PAPER_NOTE) or _no_counterpart(part.summary)]
@@ -127,14 +127,16 @@ def _markdown(study: Study, parts: Sequence[Part], store: Store, folder: Path) -
     return "\n\n".join(filter(None, text)) + "\n"
 
 
-def _headline(summary: Summary) -> str:
-    done = sum(net.count(run.DONE) for net in summary.nets)
-    cells = sum(len(net.cells) for net in summary.nets)
-    data = ", ".join(dict.fromkeys(cell.data.rpartition(":")[2] for net in summary.nets for cell in net.cells[:1]))
-    counts = sorted({len(net.cells) for net in summary.nets})
+def _headline(part: Part) -> str:
+    nets = part.summary.nets
+    done, cells = sum(net.count(run.DONE) for net in nets), sum(len(net.cells) for net in nets)
+    data = ", ".join(dict.fromkeys(net.cells[0].data.rpartition(":")[2] for net in nets))
+    counts = sorted({len(net.cells) for net in nets})
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     plural = "" if counts == [1] else "s"
-    return f"**{done} of {cells} cells done, {seeds} seed{plural} a net; data {escaped(data)}; {summary.host.label}.**"
+    said = f"{statement.tally(part.verdicts)}. " if part.verdicts else ""
+    what = f"{done} of {cells} cells done, {seeds} seed{plural} a net; data {escaped(data)}; {part.summary.host.label}."
+    return f"**{said}{what}**"
 
 
 def _picture(part: Part, kind: str) -> str:

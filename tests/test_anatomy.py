@@ -39,6 +39,12 @@ def test_of_many_nets_the_shallowest_and_deepest_of_plain_and_of_the_first_short
     assert "Shown: plain-8, plain-20, plain-56, ResNet-8-A, ResNet-20-A, ResNet-56-A, of 20 nets." in caption
 
 
+def test_the_paper_s_depths_are_shown_where_they_are_all_there():
+    summary = a_summary(cells([20, 32, 44, 56, 110], seeds=1), layers=some_layers)
+    caption = figures.draw("responses", summary).caption
+    assert "Shown: plain-20, plain-56, plain-110, ResNet-20-A, ResNet-56-A, ResNet-110-A, of 10 nets." in caption
+
+
 def test_gradients_stand_side_by_side_from_initialisation_to_the_end():
     summary = a_summary(cells([8, 20]), layers=lambda cell: some_layers(cell, range(0, 101, 10)))
     picture = figures.draw("gradients", summary)

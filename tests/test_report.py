@@ -64,7 +64,7 @@ def test_the_tables_numbers_are_in_the_text(made):
     # errors 50, 51, 52 %: mean 51, s = 1, half-width 4.3027 / sqrt(3) = 2.5; held out one and two points more
     assert plain20.startswith("| plain-20 | 3 | 51.0 ± 2.5 | 52.0 ± 2.5 | 53.0 ± 2.5 |")
     assert "20,000 | 200,000 | 3,200 ± 0 | 100 ± 0 | 1.5 ± 0.0 |" in plain20
-    assert "9 of 12 cells done, 3 seeds a net; data digits; Imagined CPU, 2 cores" in text
+    assert "**1 comparison: 1 undecided. 9 of 12 cells done, 3 seeds a net; data digits; Imagined CPU, 2 cores" in text
     assert "Machine: Imagined CPU, 2 cores, 4 GiB" in text and "torch 2.11.0" in text
 
 
