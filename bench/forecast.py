@@ -125,14 +125,14 @@ class Forecast:
         for row in runs.filter(usable).to_pylist():
             cell = Cell.from_flat({name: row[name] for name in Cell.columns()})
             took = row["train_seconds"] + row["eval_seconds"]
-            self._seconds[cell.arch, cell.recipe, cell.data].append(took)
+            self._seconds[cell.net].append(took)
             if took:
                 rates.append(row["multiply_adds"] * work(cell) / took)
         self._rate = statistics.median(rates) if rates else None
 
     def expect(self, cell: Cell, cost: Cost) -> Expected | None:
         """The time for one cell, None where this host has measured nothing to go by."""
-        if taken := self._seconds.get((cell.arch, cell.recipe, cell.data)):
+        if taken := self._seconds.get(cell.net):
             return Expected(statistics.fmean(taken), measured=True)
         if self._rate is None:
             return None

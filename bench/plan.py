@@ -46,7 +46,7 @@ def _table(cells: Sequence[Cell], waiting: set[Cell], costs: Costs, expected: di
         table.add_column(name, justify="right", no_wrap=True)
     groups: dict[Any, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.arch, cell.recipe, cell.data), []).append(cell)
+        groups.setdefault(cell.net, []).append(cell)
     names = variants(cells)
     for (arch, recipe, data), group in groups.items():
         cost = costs[arch, data]

@@ -12,6 +12,7 @@ from bench import forecast, run
 from bench.analysis import SlicePoint, Slicing
 from bench.cell import Cell
 from bench.errors import InputError
+from bench.matrix import one_a_net
 from bench.pool import Died, Event, Pool, Returned, Task
 from bench.source import Source
 from bench.store import Store
@@ -24,10 +25,7 @@ SILENCE_SECONDS = 60.0  # after which a cell says how far it is
 
 def lowest_seeds(cells: Iterable[Cell]) -> list[Cell]:
     """Of cells that differ in the seed alone, the one with the lowest."""
-    found: dict[tuple[Any, ...], Cell] = {}
-    for cell in sorted(cells, key=lambda cell: cell.seed):
-        found.setdefault((cell.arch, cell.recipe, cell.data), cell)
-    return list(found.values())
+    return list(one_a_net(sorted(cells, key=lambda cell: cell.seed)))
 
 
 def take(
