@@ -135,7 +135,8 @@ def slices(summary: Summary, title: str = "") -> Picture | None:
         "slices",
         canvas,
         "Training loss, in nats, around the trained nets (at 0, and at +) along random filter-normalised directions; "
-        f"{int(points['images'].max()):,} training images, one seed a net; scales end at {HIGHEST_LOSS:g} nats."
+        f"{int(points['images'].max()):,} training images, one seed a net, directions of seed "
+        f"{points['direction_seed'].iloc[0]}, {points['a'].nunique()} points each; scales end at {HIGHEST_LOSS:g} nats."
         f"{left_out}",
         f"Loss around trained nets. Lowest loss seen: {', '.join(least)}.",
         tuple(series),

@@ -28,11 +28,11 @@ class Metric:
 
 
 METRICS = {
-    "train_error": Metric("training error", "points", 100.0, 1),
-    "validation_error": Metric("validation error", "points", 100.0, 1),
-    "test_error": Metric("test error", "points", 100.0, 1),
+    "train_error": Metric("training error", "points", 100.0, 2),
+    "validation_error": Metric("validation error", "points", 100.0, 2),
+    "test_error": Metric("test error", "points", 100.0, 2),
     "images_per_second": Metric("training throughput", "images/s", 1.0, 0),
-    "peak_memory": Metric("peak memory", "MB", 1e-6, 0),
+    "peak_memory": Metric("peak memory", "MB", 1e-6, 1),
 }
 COLUMNS = {
     ("train_error", "final"): "final_train_error",

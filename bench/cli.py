@@ -143,7 +143,9 @@ def _add_run(subparsers: Any) -> None:
     _add_study(parser)
     parser.add_argument("--dry-run", action="store_true", help="show cells, costs and expected time; run nothing")
     parser.add_argument("--workers", type=_count(1), help="cells side by side (default: one a core, or one a GPU)")
-    parser.add_argument("--until-decided", action="store_true", help="add seeds for claims that are undecided")
+    parser.add_argument(
+        "--until-decided", action="store_true", help="add seeds for undecided claims: 3, 5, 8, 12, 18 … of them"
+    )
     parser.add_argument(
         "--max-seeds", type=_count(1), metavar="N", help="most seeds a net gets by --until-decided (default: 20)"
     )

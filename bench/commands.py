@@ -77,6 +77,11 @@ def run(options: Namespace) -> int:
 
         plan.show(study, cells, store, options.device, options.workers, console)
         return EXIT_OK
+    if options.keep_nets and (recorded := len(cells) - len(sweep.pending(cells, store)[0])):
+        console.print(
+            f"{recorded} cells are recorded already and not trained again: of their nets none is kept now",
+            highlight=False,
+        )
     how = sweep.Options(
         options.workers,
         options.retries,
@@ -135,6 +140,8 @@ def judge(options: Namespace) -> int:
     cells, store = _cells(options, study), Store(options.results)
     if not study.claims:
         raise InputError(f"{study.path}: states no claim to judge; [[claim]] tables do")
+    if not store.root.is_dir():
+        raise InputError(f"--results {store.root}: no such folder")
     verdicts, hosts = rounds.verdicts(study, cells, _with_more_seeds(options, cells, store), store)
     if options.json:
         import json

@@ -130,13 +130,13 @@ def results(left: Side, right: Side) -> Table:
     if not found:
         raise InputError(f"{left.name} and {right.name} have no net in common: none agrees in depth and shortcut")
     measures: dict[str, tuple[str, int, float]] = {
-        "training error": ("final_train_error", 1, 100.0),
-        "test error": ("final_test_error", 1, 100.0),
+        "training error, %": ("final_train_error", 1, 100.0),
+        "test error, %": ("final_test_error", 1, 100.0),
     }
     if left.summary.host == right.summary.host:
         measures["images/s"] = ("images_per_second", 0, 1.0)
         measures["peak memory, MB"] = ("peak_memory_bytes", 0, 1e-6)
-    columns: list[Column | str] = ["net", "n"]
+    columns: list[Column | str] = ["net", "n", "seeds in common"]
     for words, (_, digits, scale) in measures.items():
         columns += [Column(f"{words}, {side.name}", digits, scale) for side in (left, right)]
         columns.append(Column(f"{words}, change", digits, scale, signed=True))
@@ -145,7 +145,8 @@ def results(left: Side, right: Side) -> Table:
 
 def _row(pair: Pair, columns: Sequence[str]) -> list[Value]:
     name = pair.left.name if pair.left.name == pair.right.name else f"{pair.left.name} / {pair.right.name}"
-    row: list[Value] = [name, f"{len(pair.left.done)} / {len(pair.right.done)}"]
+    common = len(pair.left.ended.keys() & pair.right.ended.keys())
+    row: list[Value] = [name, f"{len(pair.left.done)} / {len(pair.right.done)}", common]
     for column in columns:
         row += [pair.left.estimate(column), pair.right.estimate(column), pair.change(column)]
     return row

@@ -36,6 +36,11 @@ class Optimisation:
         return max(0.0, self.excess.mean) / self.error if self.error else 0.0
 
     @property
+    def known_share(self) -> float | None:
+        """The share where the interval of the excess leaves out 0; else None."""
+        return None if self.reached == "unclear" else self.share
+
+    @property
     def reached(self) -> str:
         """Whether the deeper net reaches the shallower's error: yes, no, or unclear where the interval spans 0."""
         if self.excess.half_width is None:

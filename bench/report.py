@@ -34,12 +34,13 @@ OPTIMISATION_NOTE = """\
 A deeper net can do what a shallower one does: copy its layers and let those added be identities (section 1). What its
 training error exceeds the shallower net's by is not a limit of the net but of finding its weights: a failure to
 optimise, not overfitting. Beside each net the best of its shallower relatives, over the seeds both have; excess with
-its 95 % interval; the share is a lower bound."""
+its 95 % interval; the share, given where that leaves out 0, estimates what is optimisation's at least."""
 VERDICTS_NOTE = """\
-The difference is left less right, with an interval that holds at every look as seeds are added (at the first, the usual
-95 %); p is adjusted for the number of looks and of comparisons (Holm). The exact test assumes no normality; with few
-seeds it cannot be small (1/8 at best for 3 pairs). A net that fails only now and then may not have failed in so few
-seeds: a verdict that it is no worse wants ten or more. How, and at what simulated error rates: docs/statistics.md."""
+The difference is left less right, at the look that decided or else at the latest (there are looks at n seeds, half as
+many again, and so on); from and to are the ends of an interval that holds at every look, at the first the usual 95 %; p
+is adjusted for the number of looks and of comparisons (Holm). The exact test assumes no normality; with few seeds it
+cannot be small (1/8 at best for 3 pairs). A net that fails only now and then may not have failed in so few seeds: a
+verdict that it is no worse wants ten or more. How, and at what simulated error rates: docs/statistics.md."""
 
 
 def write(study: Study, cells: Sequence[Cell], store: Store, folder: Path, *, further: Sequence[Cell] = ()) -> Path:
@@ -228,14 +229,22 @@ def _again(study: Study, parts: Sequence[Part], store: Store, folder: Path) -> s
         "```",
         f"resbench run {common}    # the cells that are not recorded",
         *(f"resbench run {common} {more}    # further seeds" for more in _further(study, parts)),
+        *(f"resbench slices {common} {which}    # the loss around them" for which in _sliced(parts)),
         f"resbench report {common}{pages}    # this page, from the tables",
         *([f"resbench judge {common}    # the verdicts, as an exit code"] if study.claims else []),
         "```",
         "",
-        f"The tables: `{store.root.as_posix()}/runs`, `curves`, `layers` and `hosts`, parquet; those of this page as "
-        "CSV and LaTeX: `tables/` beside it.",
+        f"The tables: `{store.root.as_posix()}/runs`, `curves`, `layers`, `slices` and `hosts`, parquet; those of this "
+        "page as CSV and LaTeX: `tables/` beside it.",
     ]
     return "\n".join(lines)
+
+
+def _sliced(parts: Sequence[Part]) -> Iterator[str]:
+    summary = parts[0].summary if parts else None
+    there = set(summary.slices["cell_id"]) if summary else set()
+    for cell in (cell for net in (summary.nets if summary else ()) for cell in net.cells if cell.id in there):
+        yield f"--only 'depth={cell.arch.depth},shortcut={cell.arch.shortcut},seed={cell.seed}'"
 
 
 def _further(study: Study, parts: Sequence[Part]) -> Iterator[str]:

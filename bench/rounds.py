@@ -57,7 +57,7 @@ def until_decided(
         found = judge(study.claims, latest.nets, plan)
         undecided = [verdict for verdict in found if verdict.ruling == UNDECIDED]
         more = list(dict.fromkeys(_next_cells(undecided, wanted, plan, most_seeds)))
-        say(_progress(found, undecided, more))
+        say(_progress(found, undecided, more, most_seeds))
         if not more:
             return dict(outcomes)
         outcomes += Counter(run(more))
@@ -77,11 +77,12 @@ def _next_cells(
                 yield from seeds.added(side, there[side.net], look)
 
 
-def _progress(found: Sequence[Verdict], undecided: Sequence[Verdict], more: Sequence[Cell]) -> str:
+def _progress(found: Sequence[Verdict], undecided: Sequence[Verdict], more: Sequence[Cell], most_seeds: int) -> str:
     untestable = sum(verdict.ruling == UNTESTABLE for verdict in found)
     decided = f"{len(found) - len(undecided) - untestable} of {len(found)} comparisons decided"
     decided += f", {untestable} untestable" if untestable else ""
     if more:
         nets = len({cell.net for cell in more})
         return f"{decided}; {len(more)} cells more for {nets} nets of those undecided"
-    return f"{decided}; no more seeds are added"
+    why = f"the next look would take more than {most_seeds} seeds a net" if undecided else "none is open"
+    return f"{decided}; no more seeds are added: {why}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench import compare, figures
 from bench.compare import Side
-from bench.errors import StoreError
+from bench.errors import InputError, StoreError
 from bench.picture import Picture
 from bench.report import save
 from bench.table import Table, escaped, table
@@ -25,11 +26,14 @@ def write(left: Side, right: Side, folder: Path) -> Path:
         InputError: where the two have no net in common.
         StoreError: where the pages cannot be written.
     """
+    if left.name == right.name:
+        raise InputError(f"{left.name} and {right.name}: two sides are needed, not one twice")
     target = folder / f"{_file(left.name)}-vs-{_file(right.name)}"
     results = compare.results(left, right)
     pictures = dict(_pictures(left, right))
     title = f"{left.name} and {right.name}, side by side"
-    text = "\n\n".join(filter(None, [f"# {escaped(title)}", *_markdown(left, right, pictures), _table(results)])) + "\n"
+    parts = [f"# {escaped(title)}", *_markdown(left, right, pictures), _table(results), _again(left, right, folder)]
+    text = "\n\n".join(filter(None, parts)) + "\n"
     try:
         save(target, title, text, pictures, {"": [results]})
     except OSError as error:
@@ -66,6 +70,11 @@ def _markdown(left: Side, right: Side, pictures: dict[str, Picture]) -> Iterator
             yield f"In {escaped(side.name)} alone: {escaped(', '.join(names))}."
     for place, picture in pictures.items():
         yield f"![{escaped(picture.alternative)}]({place})\n\n*{escaped(picture.caption)}*"
+
+
+def _again(left: Side, right: Side, folder: Path) -> str:
+    pages = "" if str(folder) == "reports" else f" --reports {folder.as_posix()}"
+    return f"## Get it again\n\n```\nresbench report {shlex.quote(left.name)} {shlex.quote(right.name)}{pages}\n```"
 
 
 def _table(results: Table) -> str:

@@ -76,6 +76,14 @@ def evidence(verdict: Verdict) -> str:
     if verdict.ruling == UNDECIDED:
         more = "over 1,000" if verdict.more is None else f"about {verdict.more}"
         parts.append(f"{more} more seed{'' if verdict.more == 1 else 's'} would probably decide it")
+    if verdict.later:
+        metric = METRICS[verdict.claim.metric]
+        parts.append(
+            f"decided at {verdict.n} seeds; with {verdict.later.n} the difference is "
+            f"{verdict.later.mean:+,.{metric.digits}f} {metric.unit}"
+        )
+    if not verdict.claim.is_error:
+        parts.append("seeds vary less than a machine does from one sweep to another: this holds for these runs alone")
     return " ".join(_sentence(part) for part in [*parts, *verdict.notes])
 
 
@@ -111,6 +119,8 @@ def plain(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
             "difference": verdict.effect.mean if verdict.effect else None,
             "interval": verdict.interval if verdict.effect and verdict.effect.varies else None,
             "n": verdict.n,
+            "later_difference": verdict.later.mean if verdict.later else None,
+            "later_n": verdict.later.n if verdict.later else None,
             "paired": verdict.paired,
             "p": verdict.p,
             "p_exact_unadjusted": verdict.exact,

@@ -43,10 +43,11 @@ def nets(summary: Summary) -> Table:
 
 def verdicts(found: Sequence[Verdict]) -> Table:
     """Every comparison: what was claimed, what was found, and how sure that is."""
-    columns = ["claim", "verdict", "compared", "left", "right", "difference (interval)", "claimed", "n"]
+    columns = ["claim", "verdict", "compared", "left", "right", Column("difference", 2, signed=True)]
+    columns += [Column("from", 2, signed=True), Column("to", 2, signed=True), "claimed", "n"]
     return table(
         "verdicts",
-        [*columns, "p", "exact p, unadjusted"],
+        [*columns, Column("p", 4), Column("exact p, unadjusted", 4)],
         [
             [
                 verdict.claim.says,
@@ -54,11 +55,12 @@ def verdicts(found: Sequence[Verdict]) -> Table:
                 statement.subject(verdict),
                 statement.side(verdict.left, verdict.claim),
                 statement.side(verdict.right, verdict.claim, statement.published(verdict)),
-                statement.found(verdict),
+                verdict.effect.mean if verdict.effect else None,
+                *(verdict.interval or (None, None)),
                 statement.claimed(verdict.claim),
                 verdict.n,
-                statement.p_value(verdict.p) if verdict.effect else None,
-                statement.p_value(verdict.exact) if verdict.effect else None,
+                verdict.p,
+                verdict.exact,
             ]
             for verdict in found
         ],
@@ -99,7 +101,17 @@ def optimisation(summary: Summary) -> Table | None:
     columns = ["net", "shallower net", "n", percent("training error, %"), percent("the shallower's, %")]
     columns += [percent("excess, points", signed=True), "reaches it", Column("share that is optimisation, %", 0, 100.0)]
     rows = [
-        [e.deep.name, e.shallow.name, e.excess.n, e.error, e.reference, e.excess, e.reached, e.share] for e in found
+        [
+            e.deep.name,
+            e.shallow.name,
+            e.excess.n,
+            e.error,
+            e.reference,
+            e.excess,
+            e.reached,
+            e.known_share,
+        ]
+        for e in found
     ]
     return table("optimisation", columns, rows) if rows else None
 

@@ -29,9 +29,10 @@ Test = Callable[[float, bool], float | None]
 class Verdict:
     """A claim, or one comparison of a claim that makes several, and what the evidence says of it.
 
-    `effect` is θ in the metric's unit after the latest look, `interval` that of the confidence sequence there (at the
-    first look the usual two-sided one), `p` the p-value in favour of the ruling, adjusted for looks and comparisons;
-    `exact` that of the exact test at the latest look alone, unadjusted. `more` is how many more seeds would probably
+    `effect` is θ in the metric's unit at the look that decided, or else the latest; `interval` that of the confidence
+    sequence there (at the first look the usual two-sided one), `p` the p-value in favour of the ruling, adjusted for
+    looks and comparisons; `exact` that of the exact test at that look alone, unadjusted. `later` is θ at the latest
+    look where an earlier one decided. `more` is how many more seeds would probably
     decide it, None for over 1,000. `because` says why nothing can be tested; `notes` what a reader should know.
     """
 
@@ -42,6 +43,7 @@ class Verdict:
     right: Estimate | None = None
     effect: Effect | None = None
     interval: tuple[float, float] | None = None
+    later: Effect | None = None
     paired: bool = True
     p: float | None = None
     exact: float | None = None
@@ -51,7 +53,7 @@ class Verdict:
 
     @property
     def n(self) -> int | None:
-        """The seeds at the latest look: pairs, or those of the smaller side."""
+        """The seeds at that look: pairs, or those of the smaller side."""
         return self.effect.n if self.effect else None
 
 
@@ -147,18 +149,34 @@ def _verdict(evidence: Evidence, ruling: Ruling) -> Verdict:
     verdict = Verdict(claim, ruling.word, evidence.comparison, because=evidence.because, notes=evidence.notes)
     if ruling.word == UNTESTABLE:
         return verdict
-    effects, (left, right) = evidence.effects, evidence.looks[-1]
-    spent = (1 - claim.confidence) * looks.share(len(effects))
+    effects = evidence.effects
+    look = _deciding_look(evidence, ruling)
+    left, right = evidence.looks[look]
+    spent = (1 - claim.confidence) * looks.share(look + 1)
+    later = effects[-1] if look < len(effects) - 1 else None
     return replace(
         verdict,
         left=stats.estimate(left),
         right=None if isinstance(evidence.comparison.right, Published) else stats.estimate(right),
-        effect=effects[-1],
-        interval=effects[-1].interval(1 - 2 * spent),
+        effect=effects[look],
+        interval=effects[look].interval(1 - 2 * spent),
+        later=later,
         paired=evidence.paired,
         p=ruling.p,
         exact=chance(claim, exact_test(left, right, evidence.paired), in_favour=ruling.in_favour),
     )
+
+
+def _deciding_look(evidence: Evidence, ruling: Ruling) -> int:
+    """The place of the look whose p-value the ruling rests on; the latest where nothing is decided."""
+    if ruling.word == UNDECIDED:
+        return len(evidence.looks) - 1
+    claim = evidence.comparison.claim
+    shared = [
+        chance(claim, _t(effect), in_favour=ruling.in_favour) / looks.share(look) if effect else math.inf
+        for look, effect in enumerate(evidence.effects, start=1)
+    ]
+    return shared.index(min(shared))
 
 
 def more_seeds(evidence: Evidence, rulings: Sequence[Ruling]) -> int | None:

@@ -72,7 +72,9 @@ def test_verdicts_come_first_and_in_words(made):
     text = rendered(made)
     # the differences of all seeds are 48 points: only the exact test speaks, and it cannot beat 1/8 at n = 3
     assert "? **undecided**: Deeper \\| is \\<i\\>worse\\</i\\>." in text
-    assert "plain-20 less that of plain-8: +48.0 points, claimed above 2 points; n = 3 paired seeds, p = 0.250." in text
+    assert (
+        "plain-20 less that of plain-8: +48.00 points, claimed above 2 points; n = 3 paired seeds, p = 0.250." in text
+    )
     assert "about 5 more seeds would probably decide it." in text.replace("About", "about")  # 2^-8 · 2^3 < 0.05
     assert text.index("![") < text.index("## Verdicts") < text.index("## All nets") < text.index("## Why it happens")
 

@@ -24,7 +24,7 @@ def test_two_results_folders(tmp_path, monkeypatch, capsys):
     assert "reports/before-vs-after/index.html" in capsys.readouterr().out
     text = (tmp_path / "reports/before-vs-after/report.md").read_text()
     assert "6 cells are the same in both; 0 of them ended with the very same errors." in text
-    assert "| plain-20 | 3 / 3 | 11.0 ± 2.5 | 31.0 ± 2.5 | +20.0 ± 0.0 |" in text
+    assert "| plain-20 | 3 / 3 | 3 | 11.0 ± 2.5 | 31.0 ± 2.5 | +20.0 ± 0.0 |" in text
     assert "| 3,200 ± 0 | 1,600 ± 0 | -1,600 ± 0 |" in text
     assert (tmp_path / "reports/before-vs-after/tables/comparison.csv").exists()
     assert (tmp_path / "reports/before-vs-after/figures/left/errors.svg").exists()

@@ -25,10 +25,10 @@ def judged(plain, residual, claim=CLAIM):
 def test_a_supported_claim_in_words():
     found = judged([0.81, 0.80, 0.82], [0.01, 0.01, 0.01])
     assert statement.evidence(found) == (
-        "Training error of plain-8 less that of ResNet-8-A: +80.0 points (+77.5 to +82.5), claimed above 0 points; "
+        "Training error of plain-8 less that of ResNet-8-A: +80.00 points (+77.52 to +82.48), claimed above 0 points; "
         "n = 3 paired seeds, p < 0.0001."
     )
-    assert statement.side(found.left, CLAIM) == "81.0 %" and statement.side(found.right, CLAIM) == "1.0 %"
+    assert statement.side(found.left, CLAIM) == "81.00 %" and statement.side(found.right, CLAIM) == "1.00 %"
 
 
 def test_an_undecided_claim_says_how_many_more_seeds():
@@ -50,7 +50,7 @@ def test_notes_follow():
 
 def test_values_that_do_not_vary_have_no_interval():
     found = judged([0.5] * 3, [0.25] * 3)
-    assert statement.found(found) == "+25.0 points" and statement.plain([found])[0]["interval"] is None
+    assert statement.found(found) == "+25.00 points" and statement.plain([found])[0]["interval"] is None
 
 
 @pytest.mark.parametrize(

@@ -300,3 +300,13 @@ def test_more_seeds_are_counted_from_those_there_are():
 
 def test_no_number_of_seeds_decides_what_lies_on_the_margin():
     assert judged([a_claim()], {PLAIN: of((12.0, 13.0, 14.0)), A: of((13.0, 13.0, 13.0))})[0].more is None
+
+
+def test_a_decided_claim_shows_the_look_that_decided_it():
+    left = [3.0, 3.6, 4.2, 40.0, 1.0]  # plain at 3 seeds; with 5 the spread hides it
+    (found,) = judged([a_claim()], {PLAIN: of(left), A: of([0.0] * 5)})
+    assert found.ruling == SUPPORTED and found.n == 3 and found.later.n == 5
+    t = scipy_stats.ttest_1samp(left[:3], 0)
+    assert found.p == pytest.approx(t.pvalue)  # 2 looks' share of a one-sided p is the two-sided p
+    assert found.interval == pytest.approx(tuple(t.confidence_interval(0.95)))
+    assert found.effect.mean == pytest.approx(3.6) and found.later.mean == pytest.approx(10.36)
