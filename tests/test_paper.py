@@ -63,7 +63,7 @@ def test_the_imagenet_tables():
 def test_there_is_no_other_figure():
     figures = paper._figures()
     assert len(figures) == len(TABLE_6) + len(TABLE_2) + 2 * len(TABLE_3) + 2 * len(TABLE_4) + len(REPRODUCTIONS)
-    assert paper.tables() == ("Table 6", "Table 2", "Table 3", "Table 3, top-5", "Table 4", "Table 4, top-5")
+    assert paper.tables() == ("Table 6", "Table 2", "Table 3", "Table 3 (top-5)", "Table 4", "Table 4 (top-5)")
 
 
 def test_reproductions_are_ranges_and_not_the_papers():
