@@ -53,7 +53,7 @@ def test_the_imagenet_tables():
         both = {
             k: (
                 value(imagenet(*k), f"top1_error_{kind}", name),
-                value(imagenet(*k), f"top5_error_{kind}", f"{name}, top-5"),
+                value(imagenet(*k), f"top5_error_{kind}", f"{name} (top-5)"),
             )
             for k in table
         }
