@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from bench import picture
 from bench.picture import COLOURS, DASHES, Picture, Series, entry, name, new_canvas, spread
-from bench.summary import Net, Summary
+from bench.summary import Net, Summary, span
 
 MOST_NETS, MOST_STOPS = 6, 4
 FIGURE_7 = (20, 56, 110)  # the depths that the paper shows
@@ -247,9 +247,7 @@ def _side(net: Net) -> str:
 
 def _over(nets: Sequence[Net], table: pd.DataFrame) -> str:
     there = set(table["cell_id"].unique())
-    counts = [sum(cell.id in there for cell in net.cells) for net in nets]
-    low, high = min(counts), max(counts)
-    return f"mean over {f'{low} to ' if low < high else ''}{high} seed{'s' if high != 1 else ''}"
+    return f"mean over {span(sum(cell.id in there for cell in net.cells) for net in nets)}"
 
 
 def _moment(iteration: int) -> str:

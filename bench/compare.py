@@ -96,8 +96,9 @@ def pairs(left: Side, right: Side) -> list[Pair]:
 def changed_fields(left: Sequence[Net], right: Sequence[Net]) -> dict[str, tuple[str, str]]:
     """The fields in which no net of one side agrees with any of the other, with the values on both sides."""
     found = {}
+    flats = [[net.cells[0].flat() for net in side] for side in (left, right)]
     for name in FIELDS:
-        first, second = ({net.cells[0].flat()[name] for net in side} for side in (left, right))
+        first, second = ({flat[name] for flat in side} for side in flats)
         if name != "seed" and name not in SAME_NET and not first & second:
             found[name] = (_listed(first), _listed(second))
     return found

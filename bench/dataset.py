@@ -17,8 +17,8 @@ from bench import builtin, decode
 from bench.decode import Decoded, Files
 from bench.errors import DataError
 from bench.host import cache_directory
+from bench.parts import replacing
 from bench.source import Source
-from bench.store import replacing
 
 FORMAT = 1  # of the cache; raise it when decoding changes, and every entry is decoded anew
 DIGITS_HOLDOUT = 300

@@ -17,8 +17,6 @@ from bench.seeds import Plan
 from bench.stats import Effect
 from bench.summary import Net
 
-WORST_ERROR = 1.0  # a fraction: what a diverged net is taken to have
-
 
 @dataclass(frozen=True)
 class Evidence:
@@ -81,8 +79,8 @@ def _leading(net: Net, order: Sequence[int]) -> int:
 def _values(
     comparison: Comparison, sides: Sequence[Net], orders: Sequence[Sequence[int]], n: int, paired: bool
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    claim = comparison.claim
-    columns = [[_value(net, seed, claim) for seed in order[:n]] for net, order in zip(sides, orders, strict=True)]
+    known = [_by_seed(net, comparison.claim) for net in sides]
+    columns = [[values.get(seed) for seed in order[:n]] for values, order in zip(known, orders, strict=True)]
     if isinstance(comparison.right, Published):
         columns.append([comparison.right.value] * len(columns[0]))
     if paired:
@@ -92,13 +90,9 @@ def _values(
     return left, right
 
 
-def _value(net: Net, seed: int, claim: Claim) -> float | None:
-    outcome = net.ended[seed]
-    scale = METRICS[claim.metric].scale
-    if outcome == run.DIVERGED and claim.is_error:
-        return scale * WORST_ERROR
-    value = net.values(claim.column).get(seed) if outcome == run.DONE else None
-    return None if value is None else scale * value
+def _by_seed(net: Net, claim: Claim) -> dict[int, float]:
+    values = net.errors(claim.column) if claim.is_error else net.values(claim.column)
+    return {seed: METRICS[claim.metric].scale * value for seed, value in values.items()}
 
 
 def differences(left: Sequence[float], right: Sequence[float]) -> list[float]:

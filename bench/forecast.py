@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 
 from bench import host, pool
 from bench.cell import Arch, Cell, Recipe, values
+from bench.parts import replacing
 from bench.run import DONE
 from bench.source import SHAPES, Source
-from bench.store import replacing
 
 COSTS = "costs.json"
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Index:
     schema: pa.Schema
     key: tuple[str, ...]
 
-    def read(self, names: Collection[str], columns: Sequence[str]) -> pa.Table:
+    def read(self, names: Set[str], columns: Sequence[str]) -> pa.Table:
         """These columns of the rows of the files `names`, ordered by file.
 
         Raises:
@@ -50,22 +50,24 @@ class Index:
         needed = list(dict.fromkeys([*columns, *self.key]))
         return self._sorted(pa.concat_tables([self._of_files(known.select(needed), fresh).select(columns), rest]))
 
-    def refresh(self, names: Collection[str]) -> tuple[pa.Table, set[str], list[str]]:
+    def refresh(self, names: Set[str]) -> tuple[pa.Table, set[str], list[str]]:
         """Bring the copy up to date where many of the files `names` are not in it; the copy, those in it, those not.
 
         Raises:
             StoreError: naming the part file that is damaged or no table of ours.
         """
-        states = {e.name: _state(e) for e in os.scandir(self.folder) if e.name in names} if names else {}
         known, files = self._open()
+        relevant = files.keys() | names
+        # without names there may be no folder
+        states = {e.name: _state(e) for e in os.scandir(self.folder) if e.name in relevant} if names else {}
         fresh = {name for name, state in files.items() if states.get(name) == state}
-        missing = sorted(states.keys() - fresh)
+        missing = sorted(states.keys() & names - fresh)
         if len(missing) < MANY:
-            return known, fresh, missing
+            return known, fresh & names, missing
         new = parts.read([self.folder / name for name in missing], self.schema)
         known = pa.concat_tables([self._of_files(known, fresh), new]).combine_chunks()
-        self._save(known, states)
-        return known, set(states), []
+        self._save(known, {name: states[name] for name in fresh.union(missing)})
+        return known, names & states.keys(), []
 
     def _sorted(self, table: pa.Table) -> pa.Table:
         keys = [(name, "ascending") for name in (*self.key, "iteration") if name in table.schema.names]
@@ -91,12 +93,13 @@ class Index:
 
     def _save(self, table: pa.Table, files: dict[str, State]) -> None:
         table = table.replace_schema_metadata({"files": json.dumps(files)})
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
-            self.path.parent.mkdir(exist_ok=True)
-            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            with (
+                parts.replacing(self.path) as temporary,
+                pa.OSFile(str(temporary), "wb") as sink,
+                pa.ipc.new_file(sink, table.schema) as writer,
+            ):
                 writer.write_table(table)
-            temporary.replace(self.path)
         except OSError as error:  # a folder that is read only: the files are opened again next time
             _log.info("%s is not written: %s", self.path, error)
 

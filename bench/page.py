@@ -17,10 +17,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
-from bench import picture
+from bench import picture, statement
 from bench.picture import Entry, Picture
 
-VERDICTS = ("supported", "contradicted", "undecided", "untestable")
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 COMMON = {picture.INK: "ink", picture.PAPER: "paper", picture.GRID: "grid", picture.DIM: "dim", "#000000": "ink"}
@@ -128,7 +127,7 @@ def _mark_verdicts(tokens: Sequence[Token]) -> None:
     for token in tokens:
         children = token.children or []
         for opening, text in pairwise(children):
-            if opening.type == "strong_open" and text.type == "text" and text.content.lower() in VERDICTS:
+            if opening.type == "strong_open" and text.type == "text" and text.content.lower() in statement.MARKS:
                 opening.attrJoin("class", f"verdict {text.content.lower()}")
 
 

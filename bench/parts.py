@@ -1,8 +1,10 @@
-"""Many small parquet files as one table: a file a run, so that writing one never touches another."""
+"""Many small parquet files as one table: a file a run, so that writing one never touches another. Atomic writes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,3 +58,26 @@ def write(table: pa.Table, path: Path) -> None:
     """Write one file; small tables without dictionaries and statistics, which are most of what reading them costs."""
     large = len(table) > SMALL
     pq.write_table(table, path, use_dictionary=large, write_statistics=large)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` to write; at the end it is synced and takes the place of `path` at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

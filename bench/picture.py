@@ -21,8 +21,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
-from bench.store import replacing
-from bench.summary import Net
+from bench.parts import replacing
+from bench.summary import Net, span
 
 INK, PAPER, GRID, DIM = "#1b1f24", "#ffffff", "#e3e6ea", "#5b6470"
 SHORTCUTS = {"none": "plain", "A": "identity (A)", "B": "projection at changes (B)", "C": "projection everywhere (C)"}
@@ -229,11 +229,9 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
 
 def name(net: Net) -> str:
     """What pictures call a net: `ResNet-56-A lr=0.05`."""
-    return printable(f"{net.label} {net.variant}")
+    return printable(net.name)
 
 
 def seeds(nets: Sequence[Net]) -> str:
     """How many seeds a mean is over, in words: those that are done."""
-    counts = [len(net.done) for net in nets]
-    low, high = min(counts), max(counts)
-    return f"{high} seed{'s' if high != 1 else ''}" if low == high else f"{low} to {high} seeds"
+    return span(len(net.done) for net in nets)

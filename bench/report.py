@@ -12,11 +12,12 @@ import pandas as pd
 from bench import figures, page, run, statement, tables
 from bench.cell import Cell
 from bench.errors import StoreError
+from bench.parts import replacing
 from bench.picture import Picture
 from bench.seeds import planned
-from bench.store import Store, replacing
+from bench.store import Store
 from bench.study import Study
-from bench.summary import Summary, summaries
+from bench.summary import Summary, span, summaries
 from bench.table import Table, escaped
 from bench.verdict import Verdict, judge
 
@@ -132,11 +133,9 @@ def _headline(part: Part) -> str:
     nets = part.summary.nets
     done, cells = sum(net.count(run.DONE) for net in nets), sum(len(net.cells) for net in nets)
     data = ", ".join(dict.fromkeys(net.cells[0].data.rpartition(":")[2] for net in nets))
-    counts = sorted({len(net.cells) for net in nets})
-    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    plural = "" if counts == [1] else "s"
+    seeds = span(len(net.cells) for net in nets)
     said = f"{statement.tally(part.verdicts)}. " if part.verdicts else ""
-    what = f"{done} of {cells} cells done, {seeds} seed{plural} a net; data {escaped(data)}; {part.summary.host.label}."
+    what = f"{done} of {cells} cells done, {seeds} a net; data {escaped(data)}; {part.summary.host.label}."
     return f"**{said}{what}**"
 
 

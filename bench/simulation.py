@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.store import replacing
+from bench.parts import replacing
 from bench.trials import (
     FARTHEST,
     FIRST,

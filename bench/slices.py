@@ -109,13 +109,7 @@ class _Slicer:
         return self._store.net(cell.id, self._rows[cell.id]["run_id"])
 
     def _start(self, cell: Cell, slot: Slot, *, slicing: bool) -> None:
-        job = {
-            "cell": cell.flat(),
-            "source": str(self._sources[cell.data]),
-            "device": slot.device,
-            "threads": 1,
-            "data_sha256": self._rows[cell.id]["data_sha256"],
-        }
+        job = slot.job(cell, self._sources[cell.data], self._rows[cell.id]["data_sha256"])
         if slicing:
             job |= {"net": str(self._net(cell)), "slicing": asdict(self._slicing)}
         else:

@@ -11,7 +11,7 @@ from bench.paper import Published
 from bench.stats import Estimate
 from bench.verdict import CONTRADICTED, SUPPORTED, UNDECIDED, UNTESTABLE, Verdict
 
-MARKS = {"supported": "✔", "contradicted": "✘", "undecided": "?", "untestable": "–"}
+MARKS = {SUPPORTED: "✔", CONTRADICTED: "✘", UNDECIDED: "?", UNTESTABLE: "–"}
 
 
 def subject(verdict: Verdict) -> str:

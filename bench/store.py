@@ -31,6 +31,7 @@ from bench.errors import StoreError
 from bench.evaluation import Evaluation
 from bench.host import Host
 from bench.index import Index
+from bench.parts import replacing, sync
 from bench.run import Run, row
 
 VERSION = 1  # of every schema; a file of a newer one is refused, a column an older one lacks reads as null
@@ -116,7 +117,7 @@ class Store:
         with _storing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             file.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
 
     def commit_slices(self, cell_id: str, run_id: str, points: Sequence[SlicePoint]) -> None:
         """Record the loss slices of a finished run, in place of those taken before.
@@ -263,28 +264,6 @@ class Store:
 
 def _is_part(name: str) -> bool:
     return name.endswith(".parquet") and not name.startswith((".", "_"))
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` to write; at the end it is synced and takes the place of `path` at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +22,6 @@ from bench.store import RUNS, Store
 REPORTED = [name for name in RUNS.names if name in ("seed", "data") or name not in (*FIELDS, "schema_version", "log")]
 LAYER_SEEDS, LAYER_NETS = 3, 64
 WORST_ERROR = 1.0  # a fraction: what a diverged net is taken to have
-ERRORS = ("train_error", "validation_error", "test_error")
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,13 @@ class Net:
     def estimate(self, column: str) -> Estimate | None:
         """Mean and 95 % interval over the seeds that are done, of a column of `runs`; None without values."""
         return estimate(list(self.values(column).values()))
+
+
+def span(counts: Iterable[int]) -> str:
+    """How many seeds nets have, in words: `1 seed`, `3 to 20 seeds`."""
+    every = sorted(counts)
+    low, high = every[0], every[-1]
+    return f"{high} seed{'s' if high != 1 else ''}" if low == high else f"{low} to {high} seeds"
 
 
 @dataclass(frozen=True)

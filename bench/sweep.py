@@ -79,6 +79,16 @@ class Slot:
         """What cells in slots of one device have in common."""
         return self.device, self.environment
 
+    def job(self, cell: Cell, source: Source, data_sha256: str | None) -> dict[str, Any]:
+        """What every child that works on a cell here is told."""
+        return {
+            "cell": cell.flat(),
+            "source": str(source),
+            "device": self.device,
+            "threads": 1,
+            "data_sha256": data_sha256,
+        }
+
 
 @dataclass
 class _Attempt:
@@ -228,14 +238,9 @@ class _Sweep:
 
     def _start(self, cell: Cell, number: int) -> None:
         slot = self._free.pop(0)
-        job = {
-            "cell": cell.flat(),
-            "source": str(self._sources[cell.data]),
-            "device": slot.device,
-            "threads": 1,
+        job = slot.job(cell, self._sources[cell.data], self._checksums[cell.data]) | {
             "checkpoint": str(self._store.checkpoint(cell.id)),
             "checkpoint_seconds": self._options.checkpoint_seconds,
-            "data_sha256": self._checksums[cell.data],
             "analysis": self._options.analysis,
             "net": str(self._store.unclaimed_net(cell.id)) if self._options.keep_nets else None,
         }

@@ -119,13 +119,12 @@ def chance(claim: Claim, test: Test, *, in_favour: bool) -> float | None:
 
 def _chances(evidence: Evidence) -> tuple[float, float]:
     """The p-values for and against the claim, valid after any look."""
+    return looks.sequential(_by_look(evidence, in_favour=True)), looks.sequential(_by_look(evidence, in_favour=False))
 
-    claim, effects = evidence.comparison.claim, evidence.effects
 
-    def over_looks(in_favour: bool) -> float:
-        return looks.sequential([chance(claim, _t(e), in_favour=in_favour) if e else 1.0 for e in effects])
-
-    return over_looks(True), over_looks(False)
+def _by_look(evidence: Evidence, *, in_favour: bool) -> list[float]:
+    claim = evidence.comparison.claim
+    return [chance(claim, _t(effect), in_favour=in_favour) if effect else 1.0 for effect in evidence.effects]
 
 
 def _t(effect: Effect) -> Test:
@@ -171,11 +170,7 @@ def _deciding_look(evidence: Evidence, ruling: Ruling) -> int:
     """The place of the look whose p-value the ruling rests on; the latest where nothing is decided."""
     if ruling.word == UNDECIDED:
         return len(evidence.looks) - 1
-    claim = evidence.comparison.claim
-    shared = [
-        chance(claim, _t(effect), in_favour=ruling.in_favour) / looks.share(look) if effect else math.inf
-        for look, effect in enumerate(evidence.effects, start=1)
-    ]
+    shared = [p / looks.share(k) for k, p in enumerate(_by_look(evidence, in_favour=ruling.in_favour), start=1)]
     return shared.index(min(shared))
 
 

@@ -19,8 +19,8 @@ from bench.errors import DataError
 from bench.evaluation import Evaluation
 from bench.host import Toolkit
 from bench.measure import peak_memory
+from bench.parts import replacing
 from bench.source import SHAPES, Source
-from bench.store import replacing
 from bench.train import Training
 
 CHUNK_SECONDS = 0.25  # of steps between two looks at the clock: how soon a cell notices that it should stop

@@ -33,3 +33,23 @@ def study_file(tmp_path: Path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """For tests of bits, which are the same for one number of torch's threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """The built-in data set."""
+    from bench import dataset
+    from bench.source import Source
+
+    return dataset.load(Source.parse("digits"))

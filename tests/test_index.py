@@ -57,6 +57,18 @@ def test_files_that_come_change_and_go(index):
     }
 
 
+def test_what_others_ask_for_stays_in_it(index, monkeypatch):
+    """Two studies in one folder, each larger than the limit, do not push each other out."""
+    for number in range(5, 9):
+        write(index.folder, f"c{number}", number / 3)
+    first, second = ({f"c{number}.parquet" for number in numbers} for numbers in (range(5), range(5, 9)))
+    for some in (first, second):
+        index.read(some, SCHEMA.names)
+    monkeypatch.setattr(parts, "read", lambda paths, schema: schema.empty_table() if not paths else pytest.fail("read"))
+    for some in (first, second):
+        assert index.read(some, ["cell_id"])["cell_id"].to_pylist() == sorted(n.removesuffix(".parquet") for n in some)
+
+
 @pytest.mark.parametrize("harm", [b"", b"no arrow file", None])
 def test_a_damaged_or_older_copy_is_made_anew(index, harm):
     truth = index.read(names(index), SCHEMA.names)

@@ -8,28 +8,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench import dataset
 from bench.cell import Arch, Cell, Recipe
 from bench.evaluation import MEASURED
 from bench.nets import build
 from bench.probe import Probe, deviation
-from bench.source import Source
 from bench.train import EVALUATION_BATCH, Training
 
 RECIPE = Recipe(iterations=8, batch=64, lr=0.05, drops=(6,), crop_padding=1, flip=False, eval_every=4, split="holdout")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return dataset.load(Source.parse("digits"))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def a_cell(recipe: Recipe = RECIPE, **arch) -> Cell:

@@ -9,12 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench import dataset
 from bench import train as module
 from bench.cell import Arch, Cell, Recipe
 from bench.errors import DeviceError
 from bench.evaluation import MEASURED, Evaluation
-from bench.source import Source
 from bench.train import Tally, Training, parameter_groups, train
 
 RECIPE = Recipe(
@@ -22,17 +20,7 @@ RECIPE = Recipe(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return dataset.load(Source.parse("digits"))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def a_cell(recipe: Recipe = RECIPE, **arch) -> Cell:

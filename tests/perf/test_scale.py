@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from synthetic import RECIPE, a_cell, a_curve, a_host, a_layer, a_run
 
-from bench import store as store_module
+from bench import parts
 from bench.store import Store
 
 CELLS = 10_000
@@ -43,7 +43,7 @@ right = {{ depth = 8, shortcut = "A" }}
 def recorded(request, tmp_path, monkeypatch):
     """A results folder of 10,000 cells, and the study they belong to."""
     seeds, nets = SHAPES[request.param]
-    monkeypatch.setattr(store_module, "_sync", lambda _: None)  # making it is not what is measured
+    monkeypatch.setattr(parts, "sync", lambda _: None)  # making it is not what is measured
     store, host = Store(tmp_path / "results"), a_host()
     store.add_host(host)
     for depth, shortcut, recipe in nets[: CELLS // seeds]:
