@@ -144,7 +144,7 @@ def _add_run(subparsers: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show cells, costs and expected time; run nothing")
     parser.add_argument("--workers", type=_count(1), help="cells side by side (default: one a core, or one a GPU)")
     parser.add_argument(
-        "--until-decided", action="store_true", help="add seeds for undecided claims: 3, 5, 8, 12, 18 … of them"
+        "--until-decided", action="store_true", help="add seeds to the nets of undecided claims, up to 5, 8, 12, 18 …"
     )
     parser.add_argument(
         "--max-seeds", type=_count(1), metavar="N", help="most seeds a net gets by --until-decided (default: 20)"
