@@ -1,12 +1,12 @@
 """Training and evaluation batches, made on the training device from uint8 images that stay there (section 4.2).
 
-No DataLoader and, after an epoch's tensors are drawn, nothing that waits for the device.
+No DataLoader, and nothing that waits for the device. Where in the data a batch begins is itself on the device, so that
+making one is the same work each time and can be captured in a CUDA graph.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +57,7 @@ class DeviceData:
         images, labels = dataset.train_images, dataset.train_labels
         chosen = split(labels, recipe, dataset.holdout)
         trained = images if len(chosen.train) == len(images) else images[chosen.train]
+        self._position = torch.zeros((), dtype=torch.int64, device=device)
         self.train = part(trained, labels[chosen.train])
         self.validation = part(images[chosen.validation], labels[chosen.validation])
         self.test = part(dataset.test_images, dataset.test_labels)
@@ -68,17 +69,23 @@ class DeviceData:
         """float32 x / 255 - mean of uint8 x [B, C, H, W]; the paper does not divide by a deviation."""
         return (images / 255).sub_(self.mean)
 
-    def evaluation_batches(self, which: str, size: int, first: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass over `which` (train, validation or test), in order and un-augmented, `size` images at a time.
+    def part(self, which: str) -> Part:
+        """Train, validation or test."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[which]
 
-        All of it, or the `first` images. Yields images float32 [B, C, H, W] and labels int64 [B]; nothing for an empty
-        part.
-        """
-        part = {"train": self.train, "validation": self.validation, "test": self.test}[which]
-        end = len(part) if first is None else min(first, len(part))
-        for start in range(0, end, size):
-            chosen = slice(start, min(start + size, end))
-            yield self.normalise(part.images[chosen]), part.labels[chosen]
+    def rewind(self) -> None:
+        """Begin a pass: the next batch for evaluation is a part's first."""
+        self._position.zero_()
+
+    def evaluation_batch(self, which: str, size: int) -> tuple[Tensor, Tensor]:
+        """The next `size` images of a part, in order and un-augmented: float32 [B, C, H, W] and labels int64 [B]."""
+        part = self.part(which)
+        here = self._position + torch.arange(size, device=part.labels.device)
+        self._position += size
+        return self.normalise(part.images[here]), part.labels[here]
+
+
+EPOCH_DTYPES = (torch.int64, torch.int64, torch.int64, torch.bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,28 +129,51 @@ class Batches:
             raise FieldError("batch", recipe.batch, allowed)
         self.data, self.recipe, self.seed = data, recipe, seed
         self.steps_per_epoch = images // recipe.batch if recipe.last_batch == "drop" else -(-images // recipe.batch)
-        self._number, self._epoch = -1, None
+        device = data.train.labels.device
+        self._epoch = Epoch(*(torch.zeros(images, dtype=d, device=device) for d in EPOCH_DTYPES))
+        self._number = -1
+        self._position = torch.zeros((), dtype=torch.int64, device=device)
+        self._next = 0  # the iteration that `_position` is at
 
     def epoch(self, number: int) -> Epoch:
-        """What chance decides in epoch `number`; the latest is kept."""
-        if self._epoch is None or self._number != number:
+        """What chance decides in epoch `number`, until another is asked for."""
+        if self._number != number:
             train, padding = self.data.train, self.recipe.crop_padding
-            self._epoch = Epoch.draw(len(train), padding, self.seed, number, train.labels.device)
+            drawn = Epoch.draw(len(train), padding, self.seed, number, train.labels.device)
+            for mine, new in zip(vars(self._epoch).values(), vars(drawn).values(), strict=True):
+                mine.copy_(new)
             self._number = number
         return self._epoch
 
-    def at(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """The batch of the step from `iteration` to the next: images float32 [B, C, H, W], labels int64 [B]."""
+    def size(self, iteration: int) -> int:
+        """How many images the batch of that iteration has."""
+        step = iteration % self.steps_per_epoch
+        return min(self.recipe.batch, len(self.data.train) - step * self.recipe.batch)
+
+    def seek(self, iteration: int) -> None:
+        """Let the next batch be that of the step from `iteration` to the one after."""
         number, step = divmod(iteration, self.steps_per_epoch)
-        epoch = self.epoch(number)
-        here = slice(step * self.recipe.batch, (step + 1) * self.recipe.batch)
-        chosen = epoch.order[here]
+        if self._number != number or self._next != iteration:
+            self.epoch(number)
+            self._position.fill_(step * self.recipe.batch)
+        self._next = iteration + 1
+
+    def take(self, size: int) -> tuple[Tensor, Tensor]:
+        """The next batch, of `size` images: float32 [B, C, H, W], labels int64 [B]."""
+        here = self._position + torch.arange(size, device=self._position.device)
+        self._position += size
+        chosen = self._epoch.order[here]
         images = self.data.normalise(self.data.train.images[chosen])
         if self.recipe.crop_padding:
-            images = crop(images, epoch.dy[here], epoch.dx[here], self.recipe.crop_padding)
+            images = crop(images, self._epoch.dy[here], self._epoch.dx[here], self.recipe.crop_padding)
         if self.recipe.flip:
-            images = mirror(images, epoch.flip[here])
+            images = mirror(images, self._epoch.flip[here])
         return images, self.data.train.labels[chosen]
+
+    def at(self, iteration: int) -> tuple[Tensor, Tensor]:
+        """The batch of the step from `iteration` to the next: images float32 [B, C, H, W], labels int64 [B]."""
+        self.seek(iteration)
+        return self.take(self.size(iteration))
 
 
 def crop(images: Tensor, dy: Tensor, dx: Tensor, padding: int) -> Tensor:

@@ -6,32 +6,59 @@ import contextlib
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+Wait = Callable[[torch.cuda.Event], None]
+
 
 class Stopwatch:
-    """Seconds of device work. Queued work is waited for before either reading of the clock."""
+    """Seconds of work on a device: on a CPU by its clock, on a GPU by events in the current stream.
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.seconds = 0.0
+    On a GPU measuring waits for nothing but, so that the host keeps at most one piece of work ahead of the device, for
+    the piece before the last. `wait` is how it waits for an event.
+    """
+
+    def __init__(self, device: torch.device, wait: Wait = torch.cuda.Event.synchronize) -> None:
+        self._on_gpu, self._wait = device.type == "cuda", wait
+        self._seconds = 0.0
+        self._pieces: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
+
+    @property
+    def seconds(self) -> float:
+        """The time so far; waits until the work is done."""
+        self._settle(0)
+        return self._seconds
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None:
+        self._settle(0)
+        self._seconds = seconds
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Add the time that the enclosed work takes on the device."""
-        self._synchronize()
-        start = time.perf_counter()
-        yield
-        self._synchronize()
-        self.seconds += time.perf_counter() - start
+        """Add the time that the enclosed work, or the work it queues, takes."""
+        if self._on_gpu:
+            begin, end = (torch.cuda.Event(enable_timing=True, blocking=True) for _ in range(2))
+            begin.record()
+            yield
+            end.record()
+            self._pieces.append((begin, end))
+            self._settle(1)
+        else:
+            start = time.perf_counter()
+            yield
+            self._seconds += time.perf_counter() - start
 
-    def _synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+    def _settle(self, ahead: int) -> None:
+        while len(self._pieces) > ahead:
+            begin, end = self._pieces.popleft()
+            self._wait(end)
+            self._seconds += begin.elapsed_time(end) / 1000
 
 
 @dataclass(frozen=True)

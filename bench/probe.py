@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,17 +27,18 @@ class Probe:
         convolutions = {name: module for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
         self.names = [n for n, c in convolutions.items() if c.kernel_size == (3, 3) and "downsample" not in n]
         self.readings: list[Reading] = []
-        self._weights = [convolutions[name].weight for name in self.names]
+        numbers = {name: number for number, (name, _) in enumerate(net.named_parameters())}
+        self._numbers = [numbers[f"{name}.weight"] for name in self.names]
         self._normalisations = [net.get_submodule(_normalisation(name)) for name in self.names]
         self._gradients = torch.full((len(self.names),), torch.nan, dtype=torch.float64)
 
-    def after_backward(self, iteration: int) -> None:
-        """Keep the norms of the gradients that the step from `iteration` to the next has just computed.
+    def after_step(self, iteration: int, gradients: Sequence[Tensor]) -> None:
+        """Keep the norms of the gradients of the step from `iteration` to the next, given in the order of parameters.
 
         At iteration 0 that is a reading of its own, without responses, for BN has no statistics yet; no other call
         waits for the device.
         """
-        norms = [torch.linalg.vector_norm(weight.grad, dtype=torch.float64) for weight in self._weights]
+        norms = [torch.linalg.vector_norm(gradients[i], dtype=torch.float64) for i in self._numbers]
         self._gradients = torch.stack(norms)
         if iteration == 0:
             self.readings.append(Reading(0, None, self._gradients.tolist()))

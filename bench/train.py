@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,10 +17,14 @@ from bench.cell import WARM_UP_ERROR, WARM_UP_WINDOW, Cell, Recipe
 from bench.dataset import Dataset
 from bench.errors import DeviceError
 from bench.evaluation import Evaluation
-from bench.measure import Stopwatch, peak_memory
+from bench.measure import Stopwatch, Wait, peak_memory
 from bench.nets import build
 from bench.probe import Probe
+from bench.replay import Replay
+from bench.sgd import Group, Sgd
 from bench.source import Source
+from bench.tally import Tally
+from bench.working import Working
 
 EVALUATION_BATCH = 500  # images: of 50 to 1,200 the fastest for ResNet-56 on digits, on a 2-core AMD EPYC
 
@@ -45,29 +50,43 @@ def train(cell: Cell, images: Dataset | None = None, device: str = "cpu") -> Ite
 class Training:
     """A cell between two iterations; `state` and `restore` carry it from one process to another, bit for bit.
 
-    `probing` gives it a `probe`, which takes a reading of the layers at the first step and at each evaluation.
+    A step is work on tensors that stay where they are, launched whole on a GPU (`bench.replay`), on a stream of its
+    own; the host waits at evaluations, and for work before the last that it queued. `probing` gives a training a
+    `probe`, which takes a reading of the layers at the first step and at each evaluation. `wait` is how it waits for
+    an event of its stream.
     """
 
-    def __init__(self, cell: Cell, images: Dataset, device: str = "cpu", *, probing: bool = False) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        images: Dataset,
+        device: str = "cpu",
+        *,
+        probing: bool = False,
+        wait: Wait = torch.cuda.Event.synchronize,
+    ) -> None:
         self.cell, self.device = cell, torch.device(device)
         recipe = cell.recipe
-        self._context = _precision(recipe, self.device)
-        net = build(
-            cell.arch, channels=images.channels, classes=images.classes, seed=cell.seed, init_fan=recipe.init_fan
-        )
-        layout = _memory_format(net, self.device)
-        self.net = net.to(self.device, memory_format=layout)
-        self.probe = Probe(self.net) if probing else None
-        self._data = DeviceData(images, recipe, self.device, layout)
-        self._batches = Batches(self._data, recipe, cell.seed)
-        groups = parameter_groups(self.net, recipe)
-        self._optimizer = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)
+        set_precision(recipe, self.device)
+        self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        with self._launching():
+            net = build(
+                cell.arch, channels=images.channels, classes=images.classes, seed=cell.seed, init_fan=recipe.init_fan
+            )
+            layout = _memory_format(net, self.device)
+            self.net = net.to(self.device, memory_format=layout)
+            self._working = Working(self.net, recipe.precision)
+            self._data = DeviceData(images, recipe, self.device, layout)
+            self._batches = Batches(self._data, recipe, cell.seed)
+            self._groups, self._sgd = _optimiser(self.net, recipe)
+            self._running, self._window, self._measured = (Tally(self.device) for _ in range(3))
+        self.probe = Probe(self._working.module) if probing else None
+        self._steps: dict[tuple[int, bool], Replay[list[Tensor]]] = {}
+        self._passes: dict[tuple[str, int], Replay[None]] = {}
+        self._training, self._evaluating = Stopwatch(self.device, wait), Stopwatch(self.device, wait)
         self.iteration = 0
         self.diverged = False
         self._warming = recipe.warmup == "paper"
-        self._running = Tally(self.device)
-        self._window = Tally(self.device)
-        self._training, self._evaluating = Stopwatch(self.device), Stopwatch(self.device)
         self._seconds_before = 0.0  # of training, at the previous evaluation
         self._evaluated = 0  # the iteration of the previous evaluation
 
@@ -82,32 +101,40 @@ class Training:
         return min(self._evaluated + self.cell.recipe.eval_every, self.cell.recipe.iterations)
 
     def advance(self, stop: int) -> None:
-        """Take steps until `stop` iterations are done. Where one stops does not change the result."""
+        """Take, or queue, the steps until `stop` iterations are done. Where one stops does not change the result."""
         self.net.train()
-        with self._training.running():
+        self._working.module.train()
+        with self._launching(), self._training.running():
             while self.iteration < stop:
-                self._step()
+                self._advance_one()
 
-    def _step(self) -> None:
-        lr = self.cell.recipe.learning_rate(self.iteration, warming=self._warming)
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
-        images, labels = self._batches.at(self.iteration)
-        self._optimizer.zero_grad(set_to_none=True)
-        with self._context:
-            logits = self.net(images)
-        loss = F.cross_entropy(logits.float(), labels)
-        loss.backward()
+    def _advance_one(self) -> None:
+        self._sgd.set_lr(self.cell.recipe.learning_rate(self.iteration, warming=self._warming))
+        self._batches.seek(self.iteration)
+        kind = self._batches.size(self.iteration), self._warming
+        if kind not in self._steps:
+            self._steps[kind] = Replay(partial(self._step, *kind), self.device)
+        gradients = self._steps[kind]()
         if self.probe and self.iteration in (0, self.next_evaluation - 1):
-            self.probe.after_backward(self.iteration)
-        self._optimizer.step()
+            self.probe.after_step(self.iteration, gradients)
         self.iteration += 1
-        self._running.add(logits.detach(), labels, loss.detach())
-        if self._warming:
-            self._window.add(logits.detach(), labels, loss.detach())
-            if self.iteration % WARM_UP_WINDOW == 0:
-                self._warming = self._window.error() >= WARM_UP_ERROR
-                self._window = Tally(self.device)
+        if self._warming and self.iteration % WARM_UP_WINDOW == 0:
+            self._warming = self._window.error() >= WARM_UP_ERROR
+            self._window.reset()
+
+    def _step(self, size: int, warming: bool) -> list[Tensor]:
+        """One step on the next `size` images; returns the gradients. Nothing here may wait for the device."""
+        self._working.clear_gradients()
+        images, labels = self._batches.take(size)
+        logits = self._working(images)
+        loss = F.cross_entropy(logits, labels)
+        loss.backward()
+        gradients = self._working.gradients()
+        self._sgd.step([[gradients[number] for number in group] for group in self._groups])
+        self._working.refresh()
+        for tally in (self._running, self._window) if warming else (self._running,):
+            tally.add(logits.detach(), labels, loss.detach())
+        return gradients
 
     def evaluate(self) -> Evaluation:
         """Measure errors and losses now: one eval-mode pass over each part of the data."""
@@ -138,26 +165,50 @@ class Training:
             peak_reserved_bytes=memory.reserved,
             peak_rss_bytes=memory.resident,
         )
-        self._running = Tally(self.device)
+        self._running.reset()
         self._seconds_before, self._evaluated = self._training.seconds, self.iteration
         self.diverged = evaluation.diverged
         return evaluation
 
     def measure(self, part: str, first: int | None = None) -> Tally:
-        """An eval-mode pass over a part (train, validation or test), un-augmented: all of it, or its `first` images."""
-        tally = Tally(self.device)
+        """An eval-mode pass over a part (train, validation or test), un-augmented: all of it, or its `first` images.
+
+        Always of the net as it is now, also where its weights were changed by other hands. The first batch is computed
+        in the open, for a probe to hear.
+        """
         self.net.eval()
-        with torch.inference_mode(), self._context:
-            for images, labels in self._data.evaluation_batches(part, EVALUATION_BATCH, first):
-                logits = self.net(images).float()
-                tally.add(logits, labels, F.cross_entropy(logits, labels))
-        return tally
+        self._working.module.eval()
+        images = len(self._data.part(part))
+        end = images if first is None else min(first, images)
+        with self._launching(), torch.inference_mode():
+            self._working.refresh()
+            self._measured.reset()
+            self._data.rewind()
+            for start in range(0, end, EVALUATION_BATCH):
+                self._pass(part, min(EVALUATION_BATCH, end - start), openly=start == 0)
+            return self._measured.copy()
+
+    def _pass(self, part: str, size: int, *, openly: bool) -> None:
+        kind = part, size
+        if openly:
+            return self._measure_batch(*kind)
+        if kind not in self._passes:
+            self._passes[kind] = Replay(partial(self._measure_batch, *kind), self.device)
+        return self._passes[kind]()
+
+    def _measure_batch(self, part: str, size: int) -> None:
+        images, labels = self._data.evaluation_batch(part, size)
+        logits = self._working(images)
+        self._measured.add(logits, labels, F.cross_entropy(logits, labels))
+
+    def _launching(self) -> AbstractContextManager[Any]:
+        return torch.cuda.stream(self._stream) if self._stream else nullcontext()
 
     def state(self) -> dict[str, Any]:
         """Everything that decides how training goes on: tensors and plain values, loadable with weights_only."""
         return {
             "net": self.net.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._sgd.state(),
             "running": self._running.state(),
             "window": self._window.state(),
             "probe": self.probe and self.probe.state(),
@@ -174,9 +225,12 @@ class Training:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
-        self.net.load_state_dict(state["net"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._running, self._window = (Tally(self.device, state[name]) for name in ("running", "window"))
+        with self._launching():
+            self.net.load_state_dict(state["net"])
+            self._working.refresh()
+            self._sgd.restore(state["optimizer"])
+            self._running.restore(state["running"])
+            self._window.restore(state["window"])
         if self.probe and state.get("probe"):  # otherwise readings begin here
             self.probe.restore(state["probe"])
         counters = state["counters"]
@@ -186,43 +240,25 @@ class Training:
         self._seconds_before = counters["seconds_before"]
 
 
-class Tally:
-    """Wrong answers and loss, summed on the device; reading them waits for it, adding does not."""
+def parameter_groups(parameters: Sequence[Tensor], recipe: Recipe) -> list[tuple[list[int], float]]:
+    """The numbers of the parameters that decay alike, and their weight decay.
 
-    def __init__(self, device: torch.device, state: dict[str, Any] | None = None) -> None:
-        self.images = state["images"] if state else 0
-        self._wrong = state["wrong"].to(device) if state else torch.zeros((), dtype=torch.int64, device=device)
-        self._loss = state["loss"].to(device) if state else torch.zeros((), dtype=torch.float64, device=device)
-
-    def add(self, logits: Tensor, labels: Tensor, mean_loss: Tensor) -> None:
-        """Count a batch: logits [B, classes], labels int64 [B], its mean loss."""
-        self.images += len(labels)
-        self._wrong += (logits.argmax(1) != labels).sum()
-        self._loss += mean_loss.double() * len(labels)
-
-    def error(self) -> float:
-        """The fraction of images classified wrongly."""
-        return self._wrong.item() / self.images
-
-    def loss(self) -> float:
-        """The mean loss an image, in nats."""
-        return self._loss.item() / self.images
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return {"images": self.images, "wrong": self._wrong, "loss": self._loss}
-
-
-def parameter_groups(net: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """The optimiser's parameter groups: everything decays, or (`decay_on = "weights"`) only tensors of rank over 1.
-
-    Those are the convolutions and the final layer's weights; batch normalisation and biases are vectors.
+    Everything decays, or (`decay_on = "weights"`) only tensors of rank over 1. Those are the convolutions and the final
+    layer's weights; batch normalisation and biases are vectors.
     """
+    ranks = [parameter.ndim for parameter in parameters]
     if recipe.decay_on == "all":
-        return [{"params": list(net.parameters()), "weight_decay": recipe.weight_decay}]
-    weights = [p for p in net.parameters() if p.ndim > 1]
-    vectors = [p for p in net.parameters() if p.ndim <= 1]
-    return [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        return [(list(range(len(ranks))), recipe.weight_decay)]
+    weights = [number for number, rank in enumerate(ranks) if rank > 1]
+    vectors = [number for number, rank in enumerate(ranks) if rank <= 1]
+    return [(weights, recipe.weight_decay), (vectors, 0.0)]
+
+
+def _optimiser(net: nn.Module, recipe: Recipe) -> tuple[list[list[int]], Sgd]:
+    parameters = [parameter.detach() for parameter in net.parameters()]
+    groups = parameter_groups(parameters, recipe)
+    grouped = [Group([parameters[number] for number in numbers], decay) for numbers, decay in groups]
+    return [numbers for numbers, _ in groups], Sgd(grouped, recipe.lr, recipe.momentum)
 
 
 def _memory_format(net: nn.Module, device: torch.device) -> torch.memory_format:
@@ -236,8 +272,8 @@ def _memory_format(net: nn.Module, device: torch.device) -> torch.memory_format:
     return torch.contiguous_format if broken and device.type == "cpu" else torch.channels_last
 
 
-def _precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
-    """Set float32 arithmetic as the recipe says, and return the context that the forward pass runs in.
+def set_precision(recipe: Recipe, device: torch.device) -> None:
+    """Set float32 arithmetic as the recipe says, for the whole process.
 
     Raises:
         DeviceError: for tf32 away from a GPU.
@@ -247,4 +283,3 @@ def _precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[A
         raise DeviceError(f'precision = "tf32" needs a CUDA device, and this cell runs on {device.type}')
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16")

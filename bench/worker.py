@@ -26,9 +26,6 @@ from bench.train import Training
 CHUNK_SECONDS = 0.25  # of steps between two looks at the clock: how soon a cell notices that it should stop
 _log = logging.getLogger(__name__)
 
-# The first optimiser of a process imports torch's compiler, for seconds: done here, in the template, it is done once.
-torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1).zero_grad()
-
 
 class Caller(Protocol):
     """The parent process, as a child sees it."""

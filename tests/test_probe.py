@@ -60,7 +60,8 @@ def test_responses_are_those_of_a_forward_pass_written_out(digits, shortcut):
     for _ in range(2):
         training.advance(training.next_evaluation)
         training.evaluate()
-        images, _ = next(training._data.evaluation_batches("train", EVALUATION_BATCH))
+        training._data.rewind()
+        images, _ = training._data.evaluation_batch("train", EVALUATION_BATCH)
         expected = responses_by_hand(training.net.state_dict(), images, shortcut)
         assert training.probe.readings[-1].response_std == pytest.approx(expected, rel=1e-4)
     assert [reading.iteration for reading in training.probe.readings] == [0, 4, 8]

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from bench import train as module
+from bench.batches import Batches
 from bench.cell import Arch, Cell, Recipe
 from bench.errors import DeviceError
 from bench.evaluation import MEASURED, Evaluation
-from bench.train import Tally, Training, parameter_groups, train
+from bench.train import Training, parameter_groups, train
 
 RECIPE = Recipe(
     iterations=12, batch=64, lr=0.05, drops=(6, 9), crop_padding=1, flip=False, eval_every=4, split="holdout"
@@ -25,6 +26,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def a_cell(recipe: Recipe = RECIPE, **arch) -> Cell:
     return Cell(Arch(**({"depth": 8, "width": 0.25} | arch)), recipe, "digits", seed=1)
+
+
+def a_pass(training: Training, part: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """All of a part in one batch, as evaluations see it."""
+    training._data.rewind()
+    return training._data.evaluation_batch(part, len(training._data.part(part)))
 
 
 def results(points: list[Evaluation]) -> list[dict]:
@@ -68,9 +75,10 @@ def test_steps_are_those_of_sgd_with_momentum_written_out_in_float64(digits, dec
     recipe = dataclasses.replace(RECIPE, weight_decay=0.01, decay_on=decay_on, drops=(2,), iterations=4)
     training = Training(a_cell(recipe, shortcut="B"), digits)
     reference = copy.deepcopy(training.net).double().train()
+    batches = Batches(training._data, recipe, 1)
     velocity = {name: torch.zeros_like(p) for name, p in reference.named_parameters()}
     for iteration in range(4):
-        images, labels = training._batches.at(iteration)
+        images, labels = batches.at(iteration)
         reference.zero_grad()
         F.cross_entropy(reference(images.double()), labels).backward()
         lr = 0.05 if iteration < 2 else 0.005
@@ -85,12 +93,11 @@ def test_steps_are_those_of_sgd_with_momentum_written_out_in_float64(digits, dec
 
 
 def test_parameter_groups_hold_every_parameter_once(digits):
-    net = Training(a_cell(shortcut="C"), digits).net
-    everything = {id(p) for p in net.parameters()}
+    parameters = list(Training(a_cell(shortcut="C"), digits).net.parameters())
     for decay_on in ("all", "weights"):
-        groups = parameter_groups(net, dataclasses.replace(RECIPE, decay_on=decay_on))
-        assert sorted(id(p) for group in groups for p in group["params"]) == sorted(everything)
-    assert {p.ndim for p in groups[1]["params"]} == {1} and groups[1]["weight_decay"] == 0.0
+        groups = parameter_groups(parameters, dataclasses.replace(RECIPE, decay_on=decay_on))
+        assert sorted(number for numbers, _ in groups for number in numbers) == list(range(len(parameters)))
+    assert {parameters[number].ndim for number in groups[1][0]} == {1} and groups[1][1] == 0.0
 
 
 def test_evaluations_are_whole_passes_in_eval_mode(digits):
@@ -99,17 +106,14 @@ def test_evaluations_are_whole_passes_in_eval_mode(digits):
     point = training.evaluate()
     net = copy.deepcopy(training.net).double().eval()
     for part in ("train", "validation", "test"):
-        images, labels = next(training._data.evaluation_batches(part, 10_000))
+        images, labels = a_pass(training, part)
         with torch.inference_mode():
             logits = net(images.double())
         assert getattr(point, f"{part}_error") == pytest.approx(
             (logits.argmax(1) != labels).double().mean().item(), abs=2e-3
         )
         assert getattr(point, f"{part}_loss") == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-3)
-    sizes = {
-        part: sum(len(y) for _, y in training._data.evaluation_batches(part, 100))
-        for part in ("train", "validation", "test")
-    }
+    sizes = {part: training.measure(part).images for part in ("train", "validation", "test")}
     assert sizes == {"train": 1197, "validation": 300, "test": 300}
 
 
@@ -119,7 +123,7 @@ def test_the_running_error_is_over_the_batches_since_the_last_evaluation(digits)
     handle = training.net.register_forward_hook(lambda *seen: logits.append(seen[2].detach()))
     for iteration in range(4):
         logits = []
-        labels = training._batches.at(iteration)[1]
+        labels = Batches(training._data, RECIPE, 1).at(iteration)[1]
         training.advance(iteration + 1)
         wrong += (logits[0].argmax(1) != labels).sum().item()
         images += len(labels)
@@ -166,15 +170,6 @@ def test_precisions(digits):
     )
     assert exact.train_loss != rounded.train_loss
     assert exact.train_loss == pytest.approx(rounded.train_loss, rel=0.2)
-
-
-def test_tally():
-    tally = Tally(torch.device("cpu"))
-    logits = torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]])
-    tally.add(logits[:2], torch.tensor([0, 0]), torch.tensor(0.5))
-    tally.add(logits[2:], torch.tensor([1]), torch.tensor(2.0))
-    assert tally.error() == 2 / 3
-    assert tally.loss() == pytest.approx((2 * 0.5 + 2.0) / 3)
 
 
 def test_plain_nets_of_some_depth_train_worse(digits):
