@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE  # without bytecode every import of torch takes
 RESBENCH := $(PYTHON) -m bench.cli
 BENCH := $(PYTHON) -m pytest tests -o addopts= -p no:xdist --benchmark-only --benchmark-disable-gc -q
 
-.PHONY: help setup ablation plots test lint format bench gpu-check reference statistics lock clean
+.PHONY: help setup ablation plots test lint format bench profile gpu-check reference statistics lock clean
 
 help: ## list the jobs
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ format: $(READY) ## put the code in style
 
 bench: $(READY) ## the benchmarks, on the CPU or GPU there is
 	$(BENCH)
+
+profile: $(READY) ## where a training step's time goes (PROFILE='--depth 110 --batch 64' …), on the CPU or GPU there is
+	@$(PYTHON) -m bench.profiling $(PROFILE)
 
 # Run on a GPU machine, with the environment it has: make gpu-check PYTHON=python3 DATA=parquet:DIR
 gpu-check: $(READY) ## GPU tests, the benches, then pending CIFAR-10 cells (BUDGET seconds) into results/reference

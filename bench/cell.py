@@ -82,7 +82,9 @@ class Recipe:
     0.01 until the error on the training batches of the last 100 iterations is below 80 %. `weight_decay` applies to
     every parameter (`decay_on = "all"`; the paper does not say) or only to convolutions and the final layer's
     weights ("weights"). `init_fan` is He's fan-in (forward) or fan-out (backward) rule. `crop_padding` is in pixels a
-    side, 0 for no crop. `eval_every` is the distance between evaluations. `last_batch` keeps or drops the incomplete
+    side, 0 for no crop. `precision` is that of convolutions and the final layer; weights and BN stay float32.
+    `memory_format` is how images lie in memory (contiguous: channels before pixels). `compiled` steps are fused by
+    torch.compile. `eval_every` is the distance between evaluations. `last_batch` keeps or drops the incomplete
     batch that ends an epoch. `split` trains on the whole training set ("full") or holds a validation part out of it
     ("holdout": 5,000 images of CIFAR, 300 of digits, a tenth of others), drawn by `split_seed`.
 
@@ -103,6 +105,8 @@ class Recipe:
     crop_padding: int = of(whole(0, 64), 4)
     flip: bool = of(switch(), True)
     precision: str = of(choice("fp32", "tf32", "bf16"), "fp32")
+    memory_format: str = of(choice("channels_last", "contiguous"), "channels_last", historical="channels_last")
+    compiled: bool = of(switch(), False, historical=False)
     eval_every: int = of(whole(1, MOST_ITERATIONS), 1_000)
     last_batch: str = of(choice("keep", "drop"), "keep")
     split: str = of(choice("full", "holdout"), "full")
@@ -169,9 +173,12 @@ class Cell:
     def from_flat(cls, fields: dict[str, Any]) -> Cell:
         """The cell with these fields, defaults for those absent; names that are no field of a cell are an error.
 
+        None, as tables from before a field existed have it, is what all cells had then.
+
         Raises:
             FieldError: for an unknown name or a value that is not allowed.
         """
+        fields = {name: HISTORICAL.get(name) if value is None else value for name, value in fields.items()}
         if unknown := [name for name in fields if name not in FIELDS]:
             raise FieldError(unknown[0], fields[unknown[0]], ", ".join(FIELDS))
         parts = {t: {k: v for k, v in fields.items() if k in field.kinds(t)} for t in (Arch, Recipe)}
@@ -202,3 +209,4 @@ FIELDS: dict[str, field.Kind] = {
     "seed": field.kinds(Cell)["seed"],
 }
 DEFAULTS: dict[str, Any] = values(Arch()) | values(Recipe()) | {"seed": 0}
+HISTORICAL: dict[str, Any] = field.historical(Arch) | field.historical(Recipe)

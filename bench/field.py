@@ -129,3 +129,9 @@ def identity(record: Any) -> dict[str, Any]:
     fields = (f for f in dataclasses.fields(record) if "kind" in f.metadata)
     pairs = ((f.name, getattr(record, f.name), f.metadata["historical"]) for f in fields)
     return {name: value for name, value, historical in pairs if historical is _ABSENT or value != historical}
+
+
+def historical(record_type: type) -> dict[str, Any]:
+    """The historical values of those fields that have one."""
+    metadata = {f.name: f.metadata for f in dataclasses.fields(record_type) if "kind" in f.metadata}
+    return {name: data["historical"] for name, data in metadata.items() if data["historical"] is not _ABSENT}

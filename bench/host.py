@@ -14,6 +14,8 @@ from typing import Any
 
 from bench.errors import DeviceError
 
+VECTOR_FLAGS = ("avx", "fma", "amx", "asimd", "sve", "bf16")  # how the names of those that matter begin
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -51,11 +53,15 @@ class Host:
     torch: str
     cuda: str | None
     cudnn: int | None
+    instructions: str | None = None  # None where not recorded
 
     @cached_property
     def id(self) -> str:
-        """12 hexadecimal digits: SHA-256 of every field."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        """12 hexadecimal digits: SHA-256 of every field, but of `instructions` where they are not recorded."""
+        fields = asdict(self)
+        if self.instructions is None:
+            del fields["instructions"]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def label(self) -> str:
@@ -77,6 +83,7 @@ def describe(toolkit: Toolkit, gpu: Gpu | None) -> Host:
         torch=toolkit.torch,
         cuda=toolkit.cuda if gpu else None,
         cudnn=toolkit.cudnn if gpu else None,
+        instructions=instructions(),
     )
 
 
@@ -104,6 +111,21 @@ def cpu_model() -> str:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
+
+
+def instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """The vector instructions that the processor offers; None where the system does not say.
+
+    Machines of a cloud share a processor's name and not its instructions, by which libraries choose their kernels: with
+    other kernels results have other bits, and another speed.
+    """
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return None
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    chosen = [flag for flag in sorted(flags) if flag.startswith(VECTOR_FLAGS)]
+    return " ".join(chosen) or None
 
 
 def gpus(nvml: Any = None, environment: dict[str, str] | None = None) -> list[Gpu]:

@@ -30,6 +30,7 @@ class Sgd:
         self._groups, self._momentum = tuple(groups), momentum
         buffered = self._groups if momentum else ()
         self._buffers = [[torch.zeros_like(p) for p in group.parameters] for group in buffered]
+        self._in_order = [[_in_order(parameter) for parameter in group.parameters] for group in self._groups]
         device = self._groups[0].parameters[0].device
         # the kernel reads float32 on a GPU; on a CPU it takes the number, which float64 leaves as it is
         self._lr = torch.tensor(lr, dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)
@@ -46,9 +47,9 @@ class Sgd:
         """Take a step: `gradients` are those of each group's parameters, with their layout in memory."""
         for number, (group, slopes) in enumerate(zip(self._groups, gradients, strict=True)):
             torch._fused_sgd_(
-                group.parameters,
-                slopes,
-                self._buffers[number] if self._buffers else [],
+                self._in_order[number],
+                [_in_order(slope) for slope in slopes],
+                [_in_order(buffer) for buffer in self._buffers[number]] if self._buffers else [],
                 weight_decay=group.weight_decay,
                 momentum=self._momentum,
                 lr=self._lr,
@@ -66,3 +67,10 @@ class Sgd:
         """Go on where `state` was taken."""
         for mine, theirs in zip(self._buffers, state["momentum"], strict=True):
             torch._foreach_copy_(mine, theirs)
+
+
+def _in_order(tensor: Tensor) -> Tensor:
+    """The tensor as it lies in memory: one in channels_last the kernel would copy there and back at each step."""
+    if tensor.ndim == 4 and not tensor.is_contiguous():
+        return tensor.permute(0, 2, 3, 1)
+    return tensor

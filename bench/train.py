@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -73,9 +73,10 @@ class Training:
             net = build(
                 cell.arch, channels=images.channels, classes=images.classes, seed=cell.seed, init_fan=recipe.init_fan
             )
-            layout = _memory_format(net, self.device)
+            layout = _memory_format(recipe, net, self.device)
             self.net = net.to(self.device, memory_format=layout)
             self._working = Working(self.net, recipe.precision)
+            self._compiled = compiled(self._working.module) if recipe.compiled else None
             self._data = DeviceData(images, recipe, self.device, layout)
             self._batches = Batches(self._data, recipe, cell.seed)
             self._groups, self._sgd = _optimiser(self.net, recipe)
@@ -126,7 +127,8 @@ class Training:
         """One step on the next `size` images; returns the gradients. Nothing here may wait for the device."""
         self._working.clear_gradients()
         images, labels = self._batches.take(size)
-        logits = self._working(images)
+        whole = size == self.cell.recipe.batch  # an incomplete batch is not worth a compilation
+        logits = self._working(images, self._compiled if whole else None)
         loss = F.cross_entropy(logits, labels)
         loss.backward()
         gradients = self._working.gradients()
@@ -261,15 +263,31 @@ def _optimiser(net: nn.Module, recipe: Recipe) -> tuple[list[list[int]], Sgd]:
     return [numbers for numbers, _ in groups], Sgd(grouped, recipe.lr, recipe.momentum)
 
 
-def _memory_format(net: nn.Module, device: torch.device) -> torch.memory_format:
-    """channels_last, the faster, but where it is broken.
+def _memory_format(recipe: Recipe, net: nn.Module, device: torch.device) -> torch.memory_format:
+    """The recipe's layout; channels_last, the faster, not where it is broken.
 
     On a CPU the backward pass of a strided 1x1 convolution of fewer than 8 channels writes outside its memory in
     channels_last (seen with torch 2.15 on x86-64, under a checking allocator, for 1 to 7 channels and for no more).
     """
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
     broken = any(c.kernel_size == (1, 1) and c.stride != (1, 1) and c.in_channels < 8 for c in convolutions)
-    return torch.contiguous_format if broken and device.type == "cpu" else torch.channels_last
+    last = recipe.memory_format == "channels_last" and not (broken and device.type == "cpu")
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The module compiled for the shape that it sees first, forward and backward, at its first call.
+
+    Raises:
+        DeviceError: without a C++ compiler.
+    """
+    from torch._inductor import cpp_builder, exc
+
+    try:
+        cpp_builder.get_cpp_compiler()
+    except exc.InvalidCxxCompiler:
+        raise DeviceError("compiled = true needs a C++ compiler, and no g++ or clang++ is found") from None
+    return torch.compile(module, dynamic=False)
 
 
 def set_precision(recipe: Recipe, device: torch.device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ from bench.cost import cost_of
 from bench.dataset import Dataset
 from bench.errors import DataError
 from bench.evaluation import Evaluation
-from bench.host import Toolkit
+from bench.host import Toolkit, cache_directory
 from bench.measure import peak_memory
 from bench.parts import replacing
 from bench.source import SHAPES, Source
@@ -79,6 +80,7 @@ def run_cell(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
 
 def _prepare(job: dict[str, Any]) -> tuple[Cell, Dataset]:
     """Set the process up for a job; its cell and the data set, which must be that of earlier runs."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_directory() / "compiled"))  # seeds share it
     torch.set_num_threads(job["threads"])
     torch.set_flush_denormal(True)  # plain nets' vanishing activations are denormal: 10 times slower, and noise
     cell, images = Cell.from_flat(job["cell"]), dataset.load(Source.parse(job["source"]))

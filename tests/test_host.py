@@ -117,3 +117,19 @@ def test_cache_directory(monkeypatch, tmp_path):
     monkeypatch.delenv("RESBENCH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
     assert host.cache_directory() == tmp_path / "x" / "resbench"
+
+
+def test_machines_of_one_name_and_other_instructions_are_two_hosts(tmp_path):
+    info = tmp_path / "cpuinfo"
+    info.write_text("model name\t: AMD EPYC\nflags\t\t: fpu sse2 avx2 avx fma clzero\n")
+    assert host.instructions(info) == "avx avx2 fma"
+    assert host.instructions(tmp_path / "none") is None
+    here = host.describe(TOOLKIT, None)
+    assert here.instructions == host.instructions()
+    other, older = (dataclasses.replace(here, instructions=text) for text in ("avx", None))
+    assert len({here.id, other.id, older.id}) == 3
+
+
+def test_a_host_recorded_before_instructions_were_keeps_its_id():
+    host_then = host.Host("AMD EPYC", 2, 24, "Linux x86_64", None, None, None, None, "2.15.0+cu132", None, None, None)
+    assert host_then.id == "c92272e6f442"

@@ -172,6 +172,46 @@ def test_precisions(digits):
     assert exact.train_loss == pytest.approx(rounded.train_loss, rel=0.2)
 
 
+def test_a_compiled_step_is_the_same_step_on_whole_batches(digits, monkeypatch):
+    """With the compiler's tracing and its automatic differentiation; its kernels take a minute to build."""
+    traced, compile_module = [], torch.compile
+
+    def compile_quickly(module, **options):
+        found = compile_module(module, backend="aot_eager", **options)
+        return lambda images: traced.append(len(images)) or found(images)
+
+    monkeypatch.setattr(torch, "compile", compile_quickly)
+    recipe = dataclasses.replace(RECIPE, iterations=20, eval_every=20)
+    for shortcut in ("A", "B"):
+        plain, fused = (
+            list(train(a_cell(dataclasses.replace(recipe, compiled=c), shortcut=shortcut), digits))
+            for c in (False, True)
+        )
+        assert fused[0].train_loss == pytest.approx(plain[0].train_loss, rel=1e-3)
+    assert traced == [64] * 19 * 2  # 18 whole batches in an epoch of 1,197 images, then one of 45
+
+
+def test_compiling_without_a_compiler_is_refused(digits, monkeypatch):
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    with pytest.raises(DeviceError, match="C\\+\\+ compiler"):
+        Training(a_cell(dataclasses.replace(RECIPE, compiled=True)), digits)
+
+
+@pytest.mark.parametrize("shortcut", ["none", "A"])
+def test_layouts_differ_in_rounding_alone(digits, shortcut):
+    last, contiguous = (
+        Training(a_cell(dataclasses.replace(RECIPE, memory_format=m), shortcut=shortcut), digits)
+        for m in ("channels_last", "contiguous")
+    )
+    weight = last.net.layer1[0].conv1.weight
+    assert not weight.is_contiguous() and contiguous.net.layer1[0].conv1.weight.is_contiguous()
+    for training in (last, contiguous):
+        training.advance(4)
+    torch.testing.assert_close(weight, contiguous.net.layer1[0].conv1.weight, rtol=1e-3, atol=1e-4, check_stride=False)
+
+
 def test_plain_nets_of_some_depth_train_worse(digits):
     """The claim itself, in seconds: 38 plain layers end far above 38 residual ones on the same data, same init."""
     recipe = Recipe(iterations=60, batch=32, lr=0.025, drops=(45,), crop_padding=0, flip=False, eval_every=60)
