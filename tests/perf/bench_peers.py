@@ -1,7 +1,7 @@
 """Ours beside its peers, as Markdown: images per second, and the default study's wall time. `make bench-peers`.
 
 Every window and every study runs in a process of its own, for the trainers set torch's global switches differently;
-the sides take turns, and a ratio is of two neighbours in time.
+the sides take turns, and a ratio is of two samples of one round.
 """
 
 import argparse
@@ -43,12 +43,14 @@ def output_of(command: list[object], **options: object) -> str:
 
 
 def in_turns(rounds: int, sides: dict[str, Callable[[], float]]) -> Samples:
-    """A sample of each side in each round."""
+    """A sample of each side in each round; each round begins with another side, lest a place in it counts."""
     samples: Samples = {name: [] for name in sides}
+    names = list(sides)
     for number in range(1, rounds + 1):
-        for name, sample in sides.items():
-            samples[name].append(sample())
+        for name in names:
+            samples[name].append(sides[name]())
             print(f"round {number} of {rounds}: {name}: {samples[name][-1]:,.1f}", file=sys.stderr)
+        names = names[1:] + names[:1]
     return samples
 
 
