@@ -18,10 +18,10 @@ unexport PYTHONDONTWRITEBYTECODE  # without bytecode every import of torch takes
 RESBENCH := $(PYTHON) -m bench.cli
 BENCH := $(PYTHON) -m pytest tests -o addopts= -p no:xdist --benchmark-only --benchmark-disable-gc -q
 
-.PHONY: help setup ablation plots test lint format bench profile gpu-check reference statistics lock clean
+.PHONY: help setup ablation plots test lint format bench bench-peers profile gpu-check reference statistics lock clean
 
 help: ## list the jobs
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-11s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make the environment in .venv
 
@@ -58,6 +58,12 @@ bench: $(READY) ## the benchmarks, on the CPU or GPU there is
 
 profile: $(READY) ## where a training step's time goes (PROFILE='--depth 110 --batch 64' …), on the CPU or GPU there is
 	@$(PYTHON) -m bench.profiling $(PROFILE)
+
+# FULL=1 runs the whole default study, DATA=parquet:DIR takes real images, OUTPUT=FILE keeps the tables
+bench-peers: $(READY) ## ours beside public trainers (PEER_AKAMASTER=DIR, PEER_KUANGLIU=DIR: beside their own scripts too)
+	@$(PYTHON) tests/perf/bench_peers.py $(if $(filter file,$(origin DATA)),,--data $(DATA)) $(if $(FULL),--full) \
+	  $(if $(PEER_AKAMASTER),--akamaster $(PEER_AKAMASTER)) $(if $(PEER_KUANGLIU),--kuangliu $(PEER_KUANGLIU)) \
+	  $(if $(OUTPUT),--output $(OUTPUT))
 
 # Run on a GPU machine, with the environment it has: make gpu-check PYTHON=python3 DATA=parquet:DIR
 gpu-check: $(READY) ## GPU tests, the benches, then pending CIFAR-10 cells (BUDGET seconds) into results/reference

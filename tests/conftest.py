@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "perf")]
 
 
 @pytest.fixture(scope="session", autouse=True)
