@@ -259,20 +259,24 @@ def _main(connection: Connection, task: Task) -> None:
     _redirect_output(task.log)
     os.environ.update(task.environment)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    try:
-        module, _, function = task.entry.partition(":")
-        value = getattr(importlib.import_module(module), function)(task.payload, _Caller(connection, stop))
-        answer = ("returned", value)
-    except ResbenchError as error:
-        answer = ("died", ("refused", str(error)))
-    except Exception as error:
-        traceback.print_exc()
-        cause = "out-of-memory" if _is_out_of_memory(error) else "error"
-        answer = ("died", (cause, _one_line(error)))
+    module, _, function = task.entry.partition(":")
+    caller = _Caller(connection, stop)
+    end = answer(lambda: getattr(importlib.import_module(module), function)(task.payload, caller))
     sys.stdout.flush()
     sys.stderr.flush()
-    connection.send(answer)
+    connection.send(end)
     connection.close()
+
+
+def answer(task: Callable[[], Any]) -> tuple[str, Any]:
+    """What to tell the parent of a call: ("returned", its value), or ("died", (cause, reason)) as in `Died`."""
+    try:
+        return "returned", task()
+    except ResbenchError as error:
+        return "died", ("refused", str(error))
+    except Exception as error:
+        traceback.print_exc()
+        return "died", ("out-of-memory" if _is_out_of_memory(error) else "error", _one_line(error))
 
 
 def _redirect_output(log: Path) -> None:

@@ -19,7 +19,7 @@ from bench.dataset import Dataset
 from bench.errors import DataError
 from bench.evaluation import Evaluation
 from bench.host import Toolkit, cache_directory
-from bench.measure import peak_memory
+from bench.measure import Wait, peak_memory
 from bench.parts import replacing
 from bench.source import SHAPES, Source
 from bench.train import Training
@@ -38,22 +38,22 @@ class Caller(Protocol):
         """Whether the parent asked for an end."""
 
 
-def run_cell(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
+def run_cell(job: dict[str, Any], caller: Caller, wait: Wait = torch.cuda.Event.synchronize) -> dict[str, Any]:
     """Train one cell, sending each evaluation, and return `{"curve": ..., "layers": ..., "base_rss_bytes": ...}`.
 
     `job`: `cell` (flat fields), `source` (with its place), `device` (a torch device), `threads`, `checkpoint` (a path),
     `checkpoint_seconds` (between two checkpoints), `data_sha256` (what earlier runs saw, or None), `analysis` (whether
     to probe the layers), `net` (a path where to keep the trained net, or None). `layers` are the `names` of the layers
     and the fields of their `readings`, None without analysis. An existing checkpoint is resumed. Asked to stop, it
-    writes a checkpoint and returns `{"curve": None}`.
+    writes a checkpoint and returns `{"curve": None}`. `wait` is how it waits for an event of its stream.
 
     Raises:
         DataError: when the data is not what earlier runs recorded under its name.
     """
     base = peak_memory(torch.device("cpu")).resident
-    cell, images = _prepare(job)
+    cell, images = prepare(job)
     checkpoint = Path(job["checkpoint"])
-    training, curve = _start(cell, images, job["device"], checkpoint, probing=job["analysis"])
+    training, curve = _start(cell, images, job, wait)
     for point in curve:
         caller.send(asdict(point))
     written = time.monotonic()
@@ -78,7 +78,7 @@ def run_cell(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
     return {"curve": [asdict(point) for point in curve], "layers": layers, "base_rss_bytes": base}
 
 
-def _prepare(job: dict[str, Any]) -> tuple[Cell, Dataset]:
+def prepare(job: dict[str, Any]) -> tuple[Cell, Dataset]:
     """Set the process up for a job; its cell and the data set, which must be that of earlier runs."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_directory() / "compiled"))  # seeds share it
     torch.set_num_threads(job["threads"])
@@ -104,13 +104,17 @@ def _keep(training: Training, path: Path, cell: Cell) -> None:
         torch.save({"cell_id": cell.id, "net": net}, temporary)
 
 
-def _start(cell: Cell, images: Dataset, device: str, path: Path, *, probing: bool) -> tuple[Training, list[Evaluation]]:
+def _start(cell: Cell, images: Dataset, job: dict[str, Any], wait: Wait) -> tuple[Training, list[Evaluation]]:
     """Where an earlier attempt left off, or the beginning; a checkpoint that cannot be used is set aside."""
-    training = Training(cell, images, device, probing=probing)
+
+    def begin() -> Training:
+        return Training(cell, images, job["device"], probing=job["analysis"], wait=wait)
+
+    training, path = begin(), Path(job["checkpoint"])
     if not path.exists():
         return training, []
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location=job["device"], weights_only=True)
         if state["cell_id"] != cell.id:
             raise ValueError(f"it is of cell {state['cell_id']}")
         training.restore(state)
@@ -119,7 +123,7 @@ def _start(cell: Cell, images: Dataset, device: str, path: Path, *, probing: boo
         damaged = path.with_suffix(".damaged")
         path.replace(damaged)
         _log.warning("checkpoint set aside as %s, the cell starts again: %s", damaged, error)
-        return Training(cell, images, device, probing=probing), []
+        return begin(), []
 
 
 def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -131,7 +135,7 @@ def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
     Raises:
         DataError: when the data is not what the run saw, or the net is damaged or another cell's.
     """
-    cell, images = _prepare(job)
+    cell, images = prepare(job)
     training = Training(cell, images, job["device"])
     path, slicing = Path(job["net"]), Slicing(**job["slicing"])
     try:
