@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import forecast, sweep
+from bench import forecast, slots, sweep
 from bench.cell import Arch, Cell
 from bench.forecast import Costs, Expected, Forecast
 from bench.matrix import variants
@@ -24,8 +24,8 @@ def show(study: Study, cells: Sequence[Cell], store: Store, device: str, workers
         DataError: when a data set's images are needed to tell a net's shape and cannot be read.
     """
     waiting, recorded, _ = sweep.pending(cells, store)
-    gpus = sweep.choose_gpus(device)
-    places = len(sweep.slots(gpus, workers))
+    gpus = slots.choose_gpus(device)
+    places = len(slots.slots(gpus, workers))
     costs = forecast.costs_of(cells, study.sources, lambda text: console.print(text, style="dim"))
     times = Forecast(store.runs(), store.hosts(), gpus[0] if gpus else None)
     expected = {cell: times.expect(cell, costs[cell.arch, cell.data]) for cell in waiting}

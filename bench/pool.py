@@ -114,14 +114,20 @@ class Pool:
         return events
 
 
-def call(entry: str, payload: Any, log: Path, told: Callable[[Any], None]) -> Any:
+def call(
+    entry: str,
+    payload: Any,
+    log: Path,
+    told: Callable[[Any], None],
+    environment: tuple[tuple[str, str], ...] = (),
+) -> Any:
     """Run one task and wait for what it returns; `told` gets what it sends.
 
     Raises:
         DataError: with the reason, when it ended otherwise.
     """
     pool = Pool()
-    pool.start(Task("call", entry, payload, log))
+    pool.start(Task("call", entry, payload, log, environment))
     try:
         while True:
             for event in pool.wait(1.0):
@@ -178,7 +184,7 @@ class _Child:
                 elif kind == "returned":
                     self._answer = Returned(self.task.key, body)
                 else:
-                    self._answer = Died(self.task.key, *body, log=self._log_end())
+                    self._answer = Died(self.task.key, *body, log=log_end(self.task.log))
         except (EOFError, OSError):
             self._connection.close()
         if dead and not self.over:
@@ -199,14 +205,16 @@ class _Child:
             cause, how = "out-of-memory", "killed by the kernel's out-of-memory killer"
         else:
             cause = "error"
-        return Died(self.task.key, cause, how, self._log_end())
+        return Died(self.task.key, cause, how, log_end(self.task.log))
 
-    def _log_end(self) -> str:
-        try:
-            lines = self.task.log.read_text(errors="replace").splitlines()
-        except OSError:
-            return ""
-        return "\n".join(lines[-LOG_LINES:])
+
+def log_end(log: Path) -> str:
+    """The last lines of a task's output."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(lines[-LOG_LINES:])
 
 
 # The template is forked, and a fork copies one thread and no CUDA context: no library may start either in it.

@@ -6,24 +6,27 @@ import signal
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
-from bench import forecast, host, run
+from bench import forecast, host, run, sizing
 from bench.analysis import layers_of
 from bench.cell import Cell
-from bench.errors import DataError, DeviceError
+from bench.errors import DataError
 from bench.evaluation import Evaluation
 from bench.forecast import Cost, Costs
-from bench.pool import Died, Event, Pool, Returned, Sent, Task
+from bench.pool import Died, Event, Pool, Returned, Sent, Task, log_end
 from bench.run import Run
+from bench.slots import Slot, check_gpus, choose_gpus, slots
 from bench.source import Source
 from bench.store import Store
 
 RUN_CELL = "bench.worker:run_cell"
+RUN_GANG = "bench.gang:run_cells"
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Options:
     """How a sweep runs, none of which changes a result.
 
     `workers` side by side: None for one a core, or one a GPU. `retries` after a failed attempt. `timeout` in seconds an
-    attempt, None for none. `device` is auto, cpu or cuda. `analysis` records the layers at each evaluation, `keep_nets`
+    attempt, None for none. `device` is auto, cpu or cuda. `gang`, how many cells of one net a GPU trains at once, None
+    for what it does best; a CPU trains one. `analysis` records the layers at each evaluation, `keep_nets`
     keeps the trained nets.
     """
 
@@ -39,6 +43,7 @@ class Options:
     retries: int = 1
     timeout: float | None = None
     device: str = "auto"
+    gang: int | None = None
     checkpoint_seconds: float = 10.0
     analysis: bool = True
     keep_nets: bool = False
@@ -67,29 +72,6 @@ class Watcher(Protocol):
         """Time passes."""
 
 
-@dataclass(frozen=True)
-class Slot:
-    """A place where one cell at a time runs: a share of a device."""
-
-    device: str  # as torch names it in the child
-    environment: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def shares(self) -> tuple[str, tuple[tuple[str, str], ...]]:
-        """What cells in slots of one device have in common."""
-        return self.device, self.environment
-
-    def job(self, cell: Cell, source: Source, data_sha256: str | None) -> dict[str, Any]:
-        """What every child that works on a cell here is told."""
-        return {
-            "cell": cell.flat(),
-            "source": str(source),
-            "device": self.device,
-            "threads": 1,
-            "data_sha256": data_sha256,
-        }
-
-
 @dataclass
 class _Attempt:
     """A cell under way."""
@@ -103,6 +85,28 @@ class _Attempt:
     curve: dict[int, Evaluation] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Gang:
+    """The cells of one task, where it runs, and the file its output goes to."""
+
+    cell_ids: tuple[str, ...]
+    slot: Slot
+    log: Path
+
+    def events_of_cells(self, event: Event) -> list[Event]:
+        """What an event of the task tells of its cells (`bench.gang.run_cells`)."""
+        if isinstance(event, Died):
+            return [replace(event, key=cell_id) for cell_id in self.cell_ids]
+        if isinstance(event, Returned):
+            return []  # each cell has told its own end
+        cell_id, kind, body = event.message
+        if kind == "sent":
+            return [Sent(cell_id, body)]
+        if kind == "returned":
+            return [Returned(cell_id, body)]
+        return [Died(cell_id, *body, log=log_end(self.log))]
+
+
 class Interrupted(Exception):  # noqa: N818 - no error
     """A signal asked for an end; what ended before it is recorded, the rest resumes."""
 
@@ -113,28 +117,6 @@ def pending(cells: Sequence[Cell], store: Store) -> tuple[list[Cell], dict[str, 
     recorded = {row["cell_id"]: row["outcome"] for row in rows if row["outcome"] in run.FINAL}
     attempts = {row["cell_id"]: row["attempts"] for row in rows}
     return [cell for cell in cells if cell.id not in recorded], recorded, attempts
-
-
-def choose_gpus(device: str, toolkit: host.Toolkit | None = None) -> list[host.Gpu]:
-    """The GPUs that cells run on; none means the CPU.
-
-    Raises:
-        DeviceError: when `cuda` is asked for and not there.
-    """
-    found = host.gpus() if device != "cpu" else []
-    usable = found if toolkit is None or toolkit.cuda_available else []
-    if device == "cuda" and not usable:
-        why = f"torch {toolkit.torch} does not use the GPU" if found and toolkit else "NVML finds no visible GPU"
-        raise DeviceError(f"--device cuda: {why}")
-    return usable
-
-
-def slots(gpus: Sequence[host.Gpu], workers: int | None) -> list[Slot]:
-    """The places to run: `workers` of them, dealt round the GPUs, pinned by UUID; or on the CPU, one a core."""
-    if not gpus:
-        return [Slot("cpu")] * (workers or host.cores())
-    pinned = [Slot("cuda:0", (("CUDA_VISIBLE_DEVICES", gpu.uuid),)) for gpu in gpus]
-    return [pinned[i % len(pinned)] for i in range(workers or len(pinned))]
 
 
 def sweep(
@@ -189,13 +171,15 @@ class _Sweep:
         )
         self._check_data()
         gpus = choose_gpus(options.device, toolkit)
-        self._check_device(waiting, gpus)
+        check_gpus(gpus, waiting)
         self._host = host.describe(toolkit, gpus[0] if gpus else None)
         self._slots = slots(gpus, options.workers)[: len(waiting)]
         self._free = list(self._slots)
         longest_first = sorted(waiting, key=lambda c: -self._cost(c).multiply_adds * forecast.work(c))
-        self._queue = deque((cell, 1) for cell in longest_first)  # the last minute is not one core's
+        gangs = sizing.split(longest_first, self._gang_size(waiting, on_gpu=bool(gpus)))
+        self._queue = deque((gang, 1) for gang in gangs)  # the last minute is not one core's
         self._under_way: dict[str, _Attempt] = {}
+        self._tasks: dict[str, _Gang] = {}
         self._pool = Pool()
         self._ticked = time.monotonic()
 
@@ -211,10 +195,18 @@ class _Sweep:
                     outcomes += self._handle(event)
                 self._watcher.tick()
         finally:
-            for event in self._pool.stop():
+            for event in self._unpacked(self._pool.stop()):
                 if isinstance(event, Returned):
                     outcomes += self._handle(event)
         return outcomes
+
+    def _gang_size(self, waiting: list[Cell], *, on_gpu: bool) -> Callable[[Cell], int]:
+        if not on_gpu or self._options.gang:
+            return lambda _: self._options.gang if on_gpu and self._options.gang else 1
+        slot = self._slots[0]
+        log = self._store.log("gangs")
+        sizes = sizing.gang_sizes(waiting, self._job(slot), slot.environment, self._host.id, self._watcher.note, log)
+        return lambda cell: sizes.get(cell.net, 1)
 
     def _check_data(self) -> None:
         recorded = self._store.data_checksums()
@@ -225,35 +217,49 @@ class _Sweep:
                     f"images named {name} (checksum {other[:12]}); rename the folder or use another --results"
                 )
 
-    @staticmethod
-    def _check_device(waiting: list[Cell], gpus: list[host.Gpu]) -> None:
-        if not gpus and any(cell.recipe.precision == "tf32" for cell in waiting):
-            raise DeviceError('precision = "tf32" needs a GPU, and these cells would run on the CPU')
-        if len({(gpu.name, gpu.memory_bytes, gpu.power_limit_watts) for gpu in gpus}) > 1:
-            names = ", ".join(gpu.name for gpu in gpus)
-            raise DeviceError(f"unlike GPUs are not mixed in one run ({names}); choose with CUDA_VISIBLE_DEVICES")
-
     def _cost(self, cell: Cell) -> Cost:
         return self._costs[cell.arch, cell.data]
 
-    def _start(self, cell: Cell, number: int) -> None:
+    def _job(self, slot: Slot) -> Callable[[Cell], dict[str, Any]]:
+        """What a child is told of a cell that it trains in this slot."""
+        return lambda cell: (
+            slot.job(cell, self._sources[cell.data], self._checksums[cell.data])
+            | {
+                "checkpoint": str(self._store.checkpoint(cell.id)),
+                "checkpoint_seconds": self._options.checkpoint_seconds,
+                "analysis": self._options.analysis,
+                "net": str(self._store.unclaimed_net(cell.id)) if self._options.keep_nets else None,
+            }
+        )
+
+    def _start(self, cells: list[Cell], number: int) -> None:
         slot = self._free.pop(0)
-        job = slot.job(cell, self._sources[cell.data], self._checksums[cell.data]) | {
-            "checkpoint": str(self._store.checkpoint(cell.id)),
-            "checkpoint_seconds": self._options.checkpoint_seconds,
-            "analysis": self._options.analysis,
-            "net": str(self._store.unclaimed_net(cell.id)) if self._options.keep_nets else None,
-        }
-        log, limit = self._store.log(cell.id), self._options.timeout
-        self._pool.start(Task(cell.id, self._options.entry, job, log, slot.environment, limit))
+        jobs = {cell.id: self._job(slot)(cell) for cell in cells}
+        first, *others = jobs
+        entry, job = (RUN_GANG, {"jobs": jobs}) if others else (self._options.entry, jobs[first])
+        key, log = f"gang of {first}" if others else first, self._store.log(first)
+        self._pool.start(Task(key, entry, job, log, slot.environment, self._options.timeout))
         self._account_time()
-        self._under_way[cell.id] = _Attempt(cell, slot, number, datetime.now(UTC), time.monotonic())
-        self._watcher.started(cell)
+        self._tasks[key] = _Gang(tuple(jobs), slot, log)
+        for cell in cells:
+            self._under_way[cell.id] = _Attempt(cell, slot, number, datetime.now(UTC), time.monotonic())
+            self._watcher.started(cell)
 
     def _next_events(self) -> list[Event]:
         events = self._pool.wait(0.25)
         self._account_time()
-        return events
+        return self._unpacked(events)
+
+    def _unpacked(self, events: list[Event]) -> list[Event]:
+        """The events of cells in those of the tasks that train them; the slot of a task that ended is free."""
+        found: list[Event] = []
+        for event in events:
+            gang = self._tasks[event.key]
+            if not isinstance(event, Sent):
+                del self._tasks[event.key]
+                self._free.append(gang.slot)
+            found += [event] if event.key in gang.cell_ids else gang.events_of_cells(event)
+        return found
 
     def _account_time(self) -> None:
         now = time.monotonic()
@@ -264,6 +270,8 @@ class _Sweep:
 
     def _handle(self, event: Event) -> list[str]:
         """Take one event in; the outcome, if a cell got its row by it."""
+        if event.key not in self._under_way:
+            return []  # of a gang that died after this cell's end
         attempt = self._under_way[event.key]
         if isinstance(event, Sent):
             point = Evaluation(**event.message)
@@ -271,7 +279,6 @@ class _Sweep:
             self._watcher.evaluated(attempt.cell, point)
             return []
         del self._under_way[event.key]
-        self._free.append(attempt.slot)
         if isinstance(event, Returned):
             if event.value["curve"] is None:
                 return []  # asked to stop, it saved its state
@@ -280,7 +287,7 @@ class _Sweep:
             return [self._record(attempt, curve, outcome, answer=event.value)]
         if event.cause not in ("refused", "stopped") and attempt.number <= self._options.retries:
             self._watcher.note(f"{attempt.cell.label}: {event.reason}; trying again")
-            self._queue.appendleft((attempt.cell, attempt.number + 1))
+            self._queue.appendleft(([attempt.cell], attempt.number + 1))  # alone: no other cell can be the reason
             return []
         if event.cause == "stopped":
             return []

@@ -115,3 +115,18 @@ def trouble_by_depth(job: dict[str, Any], caller: Any) -> Any:
     if depth == 32:
         raise MemoryError
     return worker.run_cell(job, caller)
+
+
+def die_after_one_of_a_gang(job: dict[str, Any], caller: Any) -> None:
+    """Train the first cell of a gang, then be killed."""
+    from bench import gang
+
+    first = next(iter(job["jobs"]))
+    gang.run_cells({"jobs": {first: job["jobs"][first]}}, caller)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def two(job: dict[str, Any], caller: Any) -> int:
+    """The best size of any gang."""
+    caller.send((job["cell"]["depth"], 1.0))
+    return 2

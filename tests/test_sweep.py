@@ -13,14 +13,15 @@ from conftest import ROOT
 from synthetic import a_cell as synthetic_cell
 from synthetic import a_curve, a_run
 
-from bench import host
+from bench import host, sizing
 from bench import sweep as module
 from bench.cell import Arch, Cell, Recipe
 from bench.errors import DataError, DeviceError, StoreError
 from bench.evaluation import MEASURED
+from bench.slots import Slot
 from bench.source import Source
 from bench.store import Store
-from bench.sweep import Options, slots, sweep
+from bench.sweep import Options, sweep
 
 RECIPE = Recipe(
     iterations=40, batch=32, lr=0.05, drops=(20,), crop_padding=1, flip=False, eval_every=10, split="holdout"
@@ -199,20 +200,6 @@ def test_a_held_folder_is_refused(store):
         run([a_cell()], Store(store.root))
 
 
-def test_slots():
-    gpus = [host.Gpu(f"GPU-{i}", "H", 80 * 2**30, 700.0, "580") for i in range(2)]
-    assert [s.device for s in slots([], None)] == ["cpu"] * host.cores()
-    assert len(slots([], 5)) == 5
-    assert [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in slots(gpus, None)] == ["GPU-0", "GPU-1"]
-    assert [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in slots(gpus, 3)] == ["GPU-0", "GPU-1", "GPU-0"]
-
-
-def test_unlike_gpus_are_not_mixed():
-    gpus = [host.Gpu(f"GPU-{name}", name, 80 * 2**30, 700.0, "580") for name in ("H100", "H200")]
-    with pytest.raises(DeviceError, match="H100, H200"):
-        module._Sweep._check_device([a_cell()], gpus)
-
-
 STUDY = """
 title = "Killed"
 question = "Does anything get lost?"
@@ -283,3 +270,62 @@ def test_ctrl_c_stops_within_seconds_and_a_rerun_continues(study_file, tmp_path)
     assert "run again to continue" in output
     assert list(store.root.glob("checkpoints/*.pt"))
     assert len(store.runs()) == 0
+
+
+# Gangs: several cells in one child. What a GPU would run the CPU does here, one cell after another.
+
+
+@pytest.fixture
+def one_gpu(monkeypatch):
+    """A machine that takes its CPU for a GPU."""
+    gpu = host.Gpu("GPU-0", "a CPU in disguise", 80 * 2**30, 700.0, "580")
+    monkeypatch.setattr(module, "choose_gpus", lambda *_: [gpu])
+    monkeypatch.setattr(module, "slots", lambda *_: [Slot("cpu")])
+
+
+def test_cells_of_a_gang_end_as_they_do_alone(tmp_path, one_gpu):  # noqa: ARG001
+    cells = [a_cell(seed=seed) for seed in range(3)] + [a_cell(shortcut="none")]
+    alone, together = Store(tmp_path / "alone"), Store(tmp_path / "together")
+    assert run(cells, alone, gang=1)[0] == {"done": 4}
+    outcomes, watcher = run(cells, together, gang=2)
+    assert outcomes == {"done": 4} and len(watcher.starts) == len(watcher.ends) == 4
+    assert sorted(map(str, facts(alone))) == sorted(map(str, facts(together)))
+    memory = {row["cell_id"]: row["peak_rss_bytes"] for row in together.runs().to_pylist()}
+    assert len(memory) == 4 and all(memory.values())
+
+
+def test_a_gang_that_dies_is_tried_again_cell_by_cell(tmp_path, one_gpu, monkeypatch):  # noqa: ARG001
+    monkeypatch.setattr(module, "RUN_GANG", "children:die_after_one_of_a_gang")
+    store = Store(tmp_path / "results")
+    cells = [a_cell(seed=seed) for seed in range(3)]
+    outcomes, watcher = run(cells, store, gang=3)
+    assert outcomes == {"done": 3}
+    assert sorted(row["attempts"] for row in store.runs().to_pylist()) == [1, 2, 2]
+    again = [note for note in watcher.notes if "trying again" in note]
+    assert len(watcher.starts) == 5 and len(again) == 2 and "SIGKILL" in again[0]
+
+
+def test_a_cell_that_raises_ends_alone(tmp_path, one_gpu):  # noqa: ARG001
+    store = Store(tmp_path / "results")
+    path = store.checkpoint(a_cell(seed=1).id)
+    for folder in (path, path.with_suffix(".damaged") / "full"):  # where files should be, and cannot be moved to
+        folder.mkdir(parents=True)
+    outcomes, watcher = run([a_cell(seed=seed) for seed in range(3)], store, gang=3, retries=0)
+    assert outcomes == {"done": 2, "failed": 1} and len(watcher.starts) == 3
+    (row,) = (row for row in store.runs().to_pylist() if row["outcome"] == "failed")
+    assert row["seed"] == 1 and row["error"]
+
+
+def test_how_many_train_best_at_once_is_measured_for_each_net_with_several_cells(tmp_path, one_gpu, monkeypatch):  # noqa: ARG001
+    asked = []
+    measure = sizing.gang_sizes
+
+    def gang_sizes(*args):
+        found = measure(*args, entry="children:two")
+        asked.append(found)
+        return found
+
+    monkeypatch.setattr(sizing, "gang_sizes", gang_sizes)
+    cells = [a_cell(seed=seed) for seed in range(3)] + [a_cell(shortcut="none")]
+    assert run(cells, Store(tmp_path / "results"))[0] == {"done": 4}
+    assert asked == [{cells[0].net: 2}]

@@ -1,0 +1,39 @@
+"""Places to run."""
+
+import dataclasses
+
+import pytest
+from synthetic import RECIPE, a_cell
+
+from bench import host
+from bench.errors import DeviceError
+from bench.slots import check_gpus, choose_gpus, slots
+
+
+def test_slots():
+    gpus = [host.Gpu(f"GPU-{i}", "H", 80 * 2**30, 700.0, "580") for i in range(2)]
+    assert [s.device for s in slots([], None)] == ["cpu"] * host.cores()
+    assert len(slots([], 5)) == 5
+    assert [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in slots(gpus, None)] == ["GPU-0", "GPU-1"]
+    assert [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in slots(gpus, 3)] == ["GPU-0", "GPU-1", "GPU-0"]
+
+
+def test_unlike_gpus_are_not_mixed():
+    gpus = [host.Gpu(f"GPU-{name}", name, 80 * 2**30, 700.0, "580") for name in ("H100", "H200")]
+    with pytest.raises(DeviceError, match="H100, H200"):
+        check_gpus(gpus, [a_cell()])
+    check_gpus(gpus[:1] * 2, [a_cell()])
+
+
+def test_tf32_needs_a_gpu():
+    with pytest.raises(DeviceError, match="tf32"):
+        check_gpus([], [a_cell(recipe=dataclasses.replace(RECIPE, precision="tf32"))])
+
+
+def test_a_gpu_that_torch_does_not_use_is_not_chosen(monkeypatch):
+    gpu = host.Gpu("GPU-0", "H200", 141 * 2**30, 700.0, "580")
+    monkeypatch.setattr(host, "gpus", lambda: [gpu])
+    toolkit = host.Toolkit("2.15.0", None, None, cuda_available=False)
+    assert choose_gpus("auto") == [gpu] and choose_gpus("auto", toolkit) == [] and choose_gpus("cpu") == []
+    with pytest.raises(DeviceError, match=r"torch 2.15.0 does not use the GPU"):
+        choose_gpus("cuda", toolkit)
