@@ -142,7 +142,10 @@ def _add_run(subparsers: Any) -> None:
     parser = _add(subparsers, "run", commands.run, "run the pending cells of a study", RUN_EPILOG)
     _add_study(parser)
     parser.add_argument("--dry-run", action="store_true", help="show cells, costs and expected time; run nothing")
-    parser.add_argument("--workers", type=_count(1), help="cells side by side (default: one a core, or one a GPU)")
+    parser.add_argument("--workers", type=_count(1), help="processes side by side (default: one a core, or one a GPU)")
+    parser.add_argument(
+        "--gang", type=_count(1), metavar="N", help="cells of one net that a GPU trains at once (default: measured)"
+    )
     parser.add_argument(
         "--until-decided", action="store_true", help="add seeds to the nets of undecided claims, up to 5, 8, 12, 18 …"
     )

@@ -87,7 +87,8 @@ def run(options: Namespace) -> int:
         options.retries,
         options.timeout,
         options.device,
-        options.checkpoint_every,
+        checkpoint_seconds=options.checkpoint_every,
+        gang=options.gang,
         analysis=not options.no_analysis,
         keep_nets=options.keep_nets,
     )

@@ -124,7 +124,7 @@ class Forecast:
         rates = []
         for row in runs.filter(usable).to_pylist():
             cell = Cell.from_flat({name: row[name] for name in Cell.columns()})
-            took = row["train_seconds"] + row["eval_seconds"]
+            took = (row["train_seconds"] + row["eval_seconds"]) / (row["sharing"] if gpu else 1)  # its share of a GPU
             self._seconds[cell.net].append(took)
             if took:
                 rates.append(row["multiply_adds"] * work(cell) / took)

@@ -25,7 +25,7 @@ def show(study: Study, cells: Sequence[Cell], store: Store, device: str, workers
     """
     waiting, recorded, _ = sweep.pending(cells, store)
     gpus = slots.choose_gpus(device)
-    places = len(slots.slots(gpus, workers))
+    places = len(gpus) or len(slots.slots(gpus, workers))  # cells that share a GPU share its time
     costs = forecast.costs_of(cells, study.sources, lambda text: console.print(text, style="dim"))
     times = Forecast(store.runs(), store.hosts(), gpus[0] if gpus else None)
     expected = {cell: times.expect(cell, costs[cell.arch, cell.data]) for cell in waiting}
