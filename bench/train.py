@@ -69,7 +69,7 @@ class Training:
         recipe = cell.recipe
         set_precision(recipe, self.device)
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
-        with self._launching():
+        with self.stream():
             net = build(
                 cell.arch, channels=images.channels, classes=images.classes, seed=cell.seed, init_fan=recipe.init_fan
             )
@@ -91,6 +91,10 @@ class Training:
         self._seconds_before = 0.0  # of training, at the previous evaluation
         self._evaluated = 0  # the iteration of the previous evaluation
 
+    def stream(self) -> AbstractContextManager[Any]:
+        """Within, work on this training's tensors is queued in order with its own; on a CPU nothing changes."""
+        return torch.cuda.stream(self._stream) if self._stream else nullcontext()
+
     @property
     def ended(self) -> bool:
         """Whether nothing is left to do, the last evaluation included."""
@@ -105,7 +109,7 @@ class Training:
         """Take, or queue, the steps until `stop` iterations are done. Where one stops does not change the result."""
         self.net.train()
         self._working.module.train()
-        with self._launching(), self._training.running():
+        with self.stream(), self._training.running():
             while self.iteration < stop:
                 self._advance_one()
 
@@ -140,6 +144,10 @@ class Training:
 
     def evaluate(self) -> Evaluation:
         """Measure errors and losses now: one eval-mode pass over each part of the data."""
+        with self.stream():
+            return self._evaluate()
+
+    def _evaluate(self) -> Evaluation:
         recipe = self.cell.recipe
         with self._evaluating.running():
             with self.probe.reading(self.iteration) if self.probe else nullcontext():
@@ -182,7 +190,7 @@ class Training:
         self._working.module.eval()
         images = len(self._data.part(part))
         end = images if first is None else min(first, images)
-        with self._launching(), torch.inference_mode():
+        with self.stream(), torch.inference_mode():
             self._working.refresh()
             self._measured.reset()
             self._data.rewind()
@@ -203,11 +211,11 @@ class Training:
         logits = self._working(images)
         self._measured.add(logits, labels, F.cross_entropy(logits, labels))
 
-    def _launching(self) -> AbstractContextManager[Any]:
-        return torch.cuda.stream(self._stream) if self._stream else nullcontext()
-
     def state(self) -> dict[str, Any]:
-        """Everything that decides how training goes on: tensors and plain values, loadable with weights_only."""
+        """Everything that decides how training goes on: tensors and plain values, loadable with weights_only.
+
+        The tensors are those in use: save or copy them within `stream()`.
+        """
         return {
             "net": self.net.state_dict(),
             "optimizer": self._sgd.state(),
@@ -227,14 +235,14 @@ class Training:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
-        with self._launching():
+        with self.stream():
             self.net.load_state_dict(state["net"])
             self._working.refresh()
             self._sgd.restore(state["optimizer"])
             self._running.restore(state["running"])
             self._window.restore(state["window"])
-        if self.probe and state.get("probe"):  # otherwise readings begin here
-            self.probe.restore(state["probe"])
+            if self.probe and state.get("probe"):  # otherwise readings begin here
+                self.probe.restore(state["probe"])
         counters = state["counters"]
         self.iteration, self._evaluated = counters["iteration"], counters["evaluated"]
         self._warming, self.diverged = counters["warming"], counters["diverged"]

@@ -93,13 +93,13 @@ def prepare(job: dict[str, Any]) -> tuple[Cell, Dataset]:
 
 
 def _save(training: Training, curve: list[Evaluation], path: Path, cell: Cell) -> None:
-    state = training.state() | {"cell_id": cell.id, "curve": [asdict(point) for point in curve]}
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+    with training.stream(), replacing(path) as temporary:
+        torch.save(training.state() | {"cell_id": cell.id, "curve": [asdict(point) for point in curve]}, temporary)
 
 
 def _keep(training: Training, path: Path, cell: Cell) -> None:
-    net = {name: tensor.cpu() for name, tensor in training.net.state_dict().items()}
+    with training.stream():
+        net = {name: tensor.cpu() for name, tensor in training.net.state_dict().items()}
     with replacing(path) as temporary:
         torch.save({"cell_id": cell.id, "net": net}, temporary)
 
@@ -147,11 +147,12 @@ def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"{path}: not the net of {cell.label} ({reason}); remove it to train again") from None
     points = []
-    for point in landscape.slices(training.net, lambda: training.measure("train", slicing.images), slicing):
-        points.append(asdict(point))
-        caller.send(len(points))
-        if caller.stopping():
-            return {"points": None}
+    with training.stream():  # the weights are displaced between measurements
+        for point in landscape.slices(training.net, lambda: training.measure("train", slicing.images), slicing):
+            points.append(asdict(point))
+            caller.send(len(points))
+            if caller.stopping():
+                return {"points": None}
     return {"points": points}
 
 
