@@ -16,7 +16,7 @@ endif
 export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE  # without bytecode every import of torch takes seconds longer
 RESBENCH := $(PYTHON) -m bench.cli
-BENCH := $(PYTHON) -m pytest tests -o addopts= -p no:xdist --benchmark-only --benchmark-disable-gc -q
+BENCH := $(PYTHON) -m pytest -o addopts= -p no:xdist --benchmark-only --benchmark-disable-gc -q
 
 .PHONY: help setup ablation plots test lint format bench bench-peers profile gpu-check reference statistics lock clean
 
@@ -54,7 +54,7 @@ format: $(READY) ## put the code in style
 	$(PYTHON) -m ruff format .
 
 bench: $(READY) ## the benchmarks, on the CPU or GPU there is
-	$(BENCH)
+	$(BENCH) tests
 
 profile: $(READY) ## where a training step's time goes (PROFILE='--depth 110 --batch 64' …), on the CPU or GPU there is
 	@$(PYTHON) -m bench.profiling $(PROFILE)
@@ -69,7 +69,9 @@ bench-peers: $(READY) ## ours beside public trainers (PEER_AKAMASTER=DIR, PEER_K
 gpu-check: $(READY) ## GPU tests, the benches, then pending CIFAR-10 cells (BUDGET seconds) into results/reference
 	@$(PYTHON) -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "gpu-check: torch sees no CUDA device")'
 	$(PYTHON) -m pytest -m gpu
-	$(BENCH)
+	$(BENCH) tests/perf/test_throughput.py
+	$(PYTHON) -m bench.profiling
+	$(PYTHON) tests/perf/bench_peers.py throughput --rounds 3
 	-timeout --signal=INT --kill-after=30 $(or $(BUDGET),300) \
 	  $(RESBENCH) run cifar10-short --set data=$(DATA) --device cuda --results results/reference
 	-$(RESBENCH) report cifar10-short --set data=$(DATA) --results results/reference --reports reports/reference

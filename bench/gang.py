@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -116,15 +117,19 @@ def best_size(job: dict[str, Any], caller: Caller) -> int:
 
 def _rate(trainings: list[Training]) -> float:
     """Images a second of all together."""
-    began = 0.0
-    for number in range(-ROUNDS, ROUNDS):  # the first half captures, and reaches a steady state
-        if number == 0:
-            torch.cuda.synchronize()
-            began = time.perf_counter()
+    advance_together(trainings)  # captures, and reaches a steady state
+    began = time.perf_counter()
+    steps = advance_together(trainings)
+    return steps * trainings[0].cell.recipe.batch / (time.perf_counter() - began)
+
+
+def advance_together(trainings: Sequence[Training]) -> int:
+    """Take some steps of each, side by side, and wait for them; how many in all."""
+    for _ in range(ROUNDS):
         for training in trainings:
             training.advance(training.iteration + STEPS)
     torch.cuda.synchronize()
-    return len(trainings) * ROUNDS * STEPS * trainings[0].cell.recipe.batch / (time.perf_counter() - began)
+    return len(trainings) * ROUNDS * STEPS
 
 
 def _fits(more: int, have: int) -> bool:

@@ -1,42 +1,98 @@
 """How fast training steps and evaluations are, on the GPU if there is one. Run by `make bench`; never a check."""
 
+import numpy as np
 import pytest
 import torch
 
-from bench import dataset
+from bench import dataset, gang, train
 from bench.cell import Arch, Cell, Recipe
+from bench.dataset import Dataset
+from bench.replay import Replay
 from bench.source import Source
 from bench.train import Training
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+GPU = torch.cuda.is_available()
+DEVICE = "cuda" if GPU else "cpu"
+BATCH = 128
+STEPS = 100 if GPU else 10
 
 
-def _training(depth, shortcut, precision="fp32"):
-    recipe = Recipe(iterations=10_000_000, eval_every=10_000_000, precision=precision)
-    training = Training(
-        Cell(Arch(depth=depth, shortcut=shortcut), recipe, "digits"), dataset.load(Source("digits")), DEVICE
-    )
-    training.advance(3)
+@pytest.fixture(scope="module")
+def images() -> Dataset:
+    """On a GPU noise of CIFAR's shape, of which a step takes as long; on a CPU digits."""
+    if not GPU:
+        return dataset.load(Source("digits"))
+    drawn = np.random.default_rng(0)
+    parts = [(drawn.integers(0, 256, (n, 3, 32, 32), np.uint8), drawn.integers(0, 10, n)) for n in (50_000, 10_000)]
+    return Dataset("noise", *parts[0], *parts[1], class_names=tuple("0123456789"), sha256="")
+
+
+def a_training(images: Dataset, depth: int = 20, shortcut: str = "A", seed: int = 0, **fields) -> Training:
+    """Some steps in: nothing is left to choose, compile or capture."""
+    recipe = Recipe(iterations=10_000_000, eval_every=10_000_000, batch=BATCH, **fields)
+    training = Training(Cell(Arch(depth=depth, shortcut=shortcut), recipe, "digits", seed), images, DEVICE)
+    training.advance(6)
     return training
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"] if DEVICE == "cuda" else ["fp32"])
-@pytest.mark.parametrize("shortcut", ["none", "A", "B", "C"])
-@pytest.mark.parametrize("depth", [20, 56])
-def test_training_steps(benchmark, depth, shortcut, precision):
-    """Ten steps of batch 128, timed with the device idle before and after."""
-    training = _training(depth, shortcut, precision)
-    benchmark.extra_info["images"] = 10 * 128
-    benchmark.pedantic(lambda: training.advance(training.iteration + 10), rounds=5, warmup_rounds=1)
+def time_steps(benchmark, training: Training) -> None:
+    """Steps timed with the device idle before and after."""
+
+    def steps() -> None:
+        training.advance(training.iteration + STEPS)
+        if GPU:
+            torch.cuda.synchronize()
+
+    benchmark.extra_info["images"] = STEPS * BATCH
+    benchmark.pedantic(steps, rounds=5, warmup_rounds=1)
 
 
-def test_an_evaluation(benchmark):
-    """A whole pass over every part of digits, 1,797 images."""
-    training = _training(20, "A")
-    benchmark.extra_info["images"] = 1797
+PRECISIONS = ["fp32", "tf32", "bf16"] if GPU else ["fp32", "bf16"]
 
-    def evaluate():
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    ("depth", "shortcut"), itertools.product([20, 56, 110] if GPU else [20, 56], ["none", "A", "C"])
+)
+def test_training_steps(benchmark, images, depth, shortcut, precision):
+    time_steps(benchmark, a_training(images, depth, shortcut, precision=precision))
+
+
+@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous"])
+def test_layouts(benchmark, images, memory_format):
+    time_steps(benchmark, a_training(images, memory_format=memory_format))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_compiled_steps(benchmark, images, precision):
+    time_steps(benchmark, a_training(images, precision=precision, compiled=True))
+
+
+@pytest.mark.skipif(not GPU, reason="graphs and gangs are a GPU's")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_steps_without_a_graph(benchmark, images, precision, monkeypatch):
+    monkeypatch.setattr(Replay, "_capture", lambda _: None)
+    time_steps(benchmark, a_training(images, precision=precision))
+
+
+@pytest.mark.skipif(not GPU, reason="graphs and gangs are a GPU's")
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+@pytest.mark.parametrize("depth", [20, 110])
+def test_gangs(benchmark, images, depth, size):
+    trainings = [a_training(images, depth, seed=seed, precision="bf16") for seed in range(size)]
+    benchmark.extra_info["images"] = size * gang.ROUNDS * gang.STEPS * BATCH
+    benchmark.pedantic(lambda: gang.advance_together(trainings), rounds=5, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("size", [500, 1_000, 2_000, 5_000] if GPU else [500])
+def test_an_evaluation(benchmark, images, size, monkeypatch):
+    """A whole pass over every part, by the batch."""
+    monkeypatch.setattr(train, "EVALUATION_BATCH", size)
+    training = a_training(images)
+    benchmark.extra_info["images"] = len(images.train_labels) + len(images.test_labels)
+
+    def evaluate() -> None:
         training.advance(training.iteration + 1)
         training.evaluate()
 
-    benchmark.pedantic(evaluate, rounds=5, warmup_rounds=1)
+    benchmark.pedantic(evaluate, rounds=5, warmup_rounds=2)
