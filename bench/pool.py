@@ -80,7 +80,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([PRELOADED])
+        self._context.set_forkserver_preload([PRELOADED, "bench.template"])
         self._children: dict[str, _Child] = {}
 
     def __len__(self) -> int:
