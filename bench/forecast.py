@@ -122,7 +122,7 @@ class Forecast:
         alike = {i for i, h in hosts.items() if (h.gpu == gpu.name if gpu else h.gpu is None and h.cpu == cpu)}
         self._seconds: dict[tuple[Arch, Recipe, str], list[float]] = defaultdict(list)
         rates = []
-        for row in runs.select(self.COLUMNS).to_pylist():  # in Python: pa.array imports pandas, for a second
+        for row in runs.select(self.COLUMNS).to_pylist():  # in Python: pa.array imports pandas
             if row["host_id"] not in alike or row["outcome"] != DONE:
                 continue
             cell = Cell.from_flat({name: row[name] for name in Cell.columns()})

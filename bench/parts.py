@@ -24,7 +24,7 @@ def read(paths: Sequence[Path], schema: pa.Schema) -> pa.Table:
     Raises:
         StoreError: naming the file that is damaged or no table of ours.
     """
-    merged = []  # where it stays empty, schema.empty_table() would import pandas, for a second
+    merged = []  # where it stays empty, schema.empty_table() would import pandas
     for start in range(0, len(paths), TOGETHER):
         tables = [_file(path, schema) for path in paths[start : start + TOGETHER]]
         merged.append(pa.concat_tables(tables).combine_chunks())
