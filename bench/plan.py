@@ -27,8 +27,10 @@ def show(study: Study, cells: Sequence[Cell], store: Store, device: str, workers
     gpus = slots.choose_gpus(device)
     places = len(gpus) or len(slots.slots(gpus, workers))  # cells that share a GPU share its time
     costs = forecast.costs_of(cells, study.sources, lambda text: console.print(text, style="dim"))
-    times = Forecast(store.runs(), store.hosts(), gpus[0] if gpus else None)
-    expected = {cell: times.expect(cell, costs[cell.arch, cell.data]) for cell in waiting}
+    expected: dict[Cell, Expected | None] = {}
+    if waiting:  # otherwise there is no time to expect, and no reason to read what others took
+        times = Forecast(store.runs(columns=Forecast.COLUMNS), store.hosts(), gpus[0] if gpus else None)
+        expected = {cell: times.expect(cell, costs[cell.arch, cell.data]) for cell in waiting}
     console.print(_table(cells, set(waiting), costs, expected))
     where, data = gpus[0].name if gpus else "the CPU", ", ".join(dict.fromkeys(cell.data for cell in cells))
     console.print(

@@ -25,7 +25,7 @@ from typing import Any
 
 from bench.errors import DataError, ResbenchError
 
-PRELOADED = "bench.worker"
+PRELOADED = ["bench.worker", "bench.pool", "bench.template"]  # in this order: the last looks after what the others took
 LOG_LINES = 40  # of a failed task's output kept in its event
 GRACE_SECONDS = 10.0  # from asking a child to stop to killing it
 
@@ -80,7 +80,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([PRELOADED])
+        self._context.set_forkserver_preload(PRELOADED)
         self._children: dict[str, _Child] = {}
 
     def __len__(self) -> int:

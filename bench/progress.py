@@ -52,7 +52,8 @@ class Tracker:
         self._work: dict[Cell, float] = {}
         self._variants: dict[Cell, str] = {}
         self._began = time.monotonic()
-        self._done_before = 0.0
+        self._total = self._done = self._done_before = 0.0  # work; kept up to date, for a matrix may be large
+        self._ended = 0
 
     def note(self, text: str) -> None:
         """Say a line."""
@@ -66,9 +67,12 @@ class Tracker:
             self.states[cell] = _State(state, 1.0) if state else _State()
             cost = costs.get((cell.arch, cell.data))
             self._work[cell] = cost.multiply_adds * work(cell) if cost else 0.0  # recorded nets need no survey
+            self._total += self._work[cell]
+            self._done += self._work[cell] * self.states[cell].part
+            self._ended += state is not None
         self._variants = variants(cells)
         self._began = time.monotonic()
-        self._done_before = self._done()
+        self._done_before = self._done
 
     def started(self, cell: Cell) -> None:
         """Mark it as running."""
@@ -76,36 +80,37 @@ class Tracker:
 
     def evaluated(self, cell: Cell, evaluation: Evaluation) -> None:
         """Take in how far it is."""
-        state = self.states[cell]
-        state.part, state.error = evaluation.iteration / cell.recipe.iterations, evaluation.train_error
+        self.states[cell].error = evaluation.train_error
+        self._reach(cell, evaluation.iteration / cell.recipe.iterations)
 
     def ended(self, cell: Cell, result: Run) -> None:
         """Mark how it ended."""
+        self._reach(cell, 1.0)
+        self._ended += 1
         self.states[cell] = _State(result.outcome, 1.0, result.final_train_error)
 
     def tick(self) -> None:
         """Nothing moves by itself."""
 
-    def _done(self) -> float:
-        return sum(self._work[cell] * state.part for cell, state in self.states.items())
+    def _reach(self, cell: Cell, part: float) -> None:
+        state = self.states[cell]
+        self._done += self._work[cell] * (part - state.part)
+        state.part = part
 
     def fraction(self) -> float:
         """The share of the whole work, by multiply-adds, that is done."""
-        total = sum(self._work.values())
-        return self._done() / total if total else 1.0
+        return self._done / self._total if self._total else 1.0
 
     def seconds_left(self) -> float | None:
         """The time left at the pace since the start; None before there is any."""
-        moved, total = self._done() - self._done_before, sum(self._work.values())
-        elapsed = time.monotonic() - self._began
-        return elapsed * (total - self._done()) / moved if moved > 0 and elapsed > 1 else None
+        moved, elapsed = self._done - self._done_before, time.monotonic() - self._began
+        return elapsed * (self._total - self._done) / moved if moved > 0 and elapsed > 1 else None
 
     def summary(self) -> str:
         """`17 of 48 cells, 41 %, about 3 min left`."""
-        ended = sum(state.state not in ("pending", "running") for state in self.states.values())
         left = self.seconds_left()
-        eta = f", about {duration(left)} left" if left is not None and ended < len(self.states) else ""
-        return f"{ended} of {len(self.states)} cells, {100 * self.fraction():.0f} %{eta}"
+        eta = f", about {duration(left)} left" if left is not None and self._ended < len(self.states) else ""
+        return f"{self._ended} of {len(self.states)} cells, {100 * self.fraction():.0f} %{eta}"
 
 
 class Lines(Tracker):

@@ -172,7 +172,7 @@ def survey(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
         cost = cost_of(Arch(**arch), channels=channels, size=size, classes=classes)
         costs.append((cost.parameters, cost.multiply_adds, cost.activation_bytes))
     toolkit = Toolkit(
-        torch=torch.__version__,
+        torch=str(torch.__version__),  # a plain string: unpickling its own type imports torch
         cuda=torch.version.cuda,
         cudnn=torch.backends.cudnn.version(),
         cuda_available=torch.cuda.is_available(),
