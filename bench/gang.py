@@ -14,13 +14,14 @@ import torch
 
 from bench import worker
 from bench.pool import answer
-from bench.train import Training
+from bench.train import EVALUATION_BATCH, Training
 from bench.worker import Caller
 
 LARGEST = 16  # cells
 GAIN = 1.05  # in images per second, for which a gang twice as large is worth its memory
 MARGIN = 1.2  # of the memory expected to be needed
 ROUNDS, STEPS = 20, 5  # of which a measurement is made
+EVALUATED = 5 * EVALUATION_BATCH  # images: enough for an evaluation to have taken the memory it takes
 
 
 class Turn:
@@ -48,8 +49,10 @@ class Turn:
     def wait(self, event: torch.cuda.Event) -> None:
         """Let others have their turn until the event has happened."""
         self.__exit__()
-        event.synchronize()
-        self.__enter__()
+        try:
+            event.synchronize()
+        finally:
+            self.__enter__()
 
 
 class Member:
@@ -102,16 +105,19 @@ def best_size(job: dict[str, Any], caller: Caller) -> int:
     """
     cell, images = worker.prepare(job)
     trainings: list[Training] = []
-    best, rate = 1, 0.0
-    size = 1
-    while size <= LARGEST and _fits(size - len(trainings), len(trainings)):
-        while len(trainings) < size:
-            trainings.append(Training(cell, images, job["device"]))
-        now = _rate(trainings)
-        caller.send((size, now))
-        if now < GAIN * rate:
-            break
-        best, rate, size = size, now, 2 * size
+    best, rate, size = 1, 0.0, 1
+    try:
+        while size <= LARGEST and _fits(size - len(trainings), len(trainings)):
+            while len(trainings) < size:
+                trainings.append(Training(cell, images, job["device"]))
+                trainings[-1].measure("train", EVALUATED)
+            now = _rate(trainings)
+            caller.send((size, now))
+            if now < GAIN * rate:
+                break
+            best, rate, size = size, now, 2 * size
+    except torch.OutOfMemoryError:
+        pass  # the last that fitted it is
     return best
 
 

@@ -108,7 +108,7 @@ def profile_steps(training: Training, steps: int, warm_up: int) -> Profile:
 def _seconds(training: Training, steps: int) -> float:
     """Seconds a step."""
     watch = Stopwatch(training.device)
-    with watch.running():
+    with training.stream(), watch.running():
         training.advance(training.iteration + steps)
     return watch.seconds / steps
 

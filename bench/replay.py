@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import torch
 
 Result = TypeVar("Result")
+Pool = tuple[int, int]  # as torch names a pool of memory
 EAGER_CALLS = 3  # before a capture: libraries choose algorithms and get their workspaces in the first
 
 
@@ -15,12 +16,13 @@ class Replay(Generic[Result]):
     """`function`, which takes nothing, launched on a GPU as one CUDA graph from its fourth call on; on a CPU, called.
 
     It may read and write only tensors that stay where they are in memory, may not wait for the device, and must do
-    the same work at every call. What it returns is that call's until the next. Call it on a stream of one's own: the
-    default stream cannot be captured.
+    the same work at every call. Call it on a stream of one's own: the default stream cannot be captured. Graphs that
+    are replayed on one stream, one after the other, may share `pool`, their memory; what a call returns is then good
+    until the next call of any of them.
     """
 
-    def __init__(self, function: Callable[[], Result], device: torch.device) -> None:
-        self._function = function
+    def __init__(self, function: Callable[[], Result], device: torch.device, pool: Pool | None = None) -> None:
+        self._function, self._pool = function, pool
         self._capturable = device.type == "cuda"
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -38,6 +40,12 @@ class Replay(Generic[Result]):
 
     def _capture(self) -> None:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
+        stream = torch.cuda.current_stream()
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
             self._returned = self._function()
         self._graph = graph
+
+
+def shared_pool(device: torch.device) -> Pool | None:
+    """A pool for graphs to share; None on a CPU."""
+    return torch.cuda.graph_pool_handle() if device.type == "cuda" else None

@@ -11,6 +11,8 @@ from bench.cell import Cell
 from bench.errors import DeviceError
 from bench.source import Source
 
+CONNECTIONS = ("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # of its 8, streams of a larger gang would wait for each other
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -53,7 +55,7 @@ def slots(gpus: Sequence[host.Gpu], workers: int | None) -> list[Slot]:
     """The places to run: `workers` of them, dealt round the GPUs, pinned by UUID; or on the CPU, one a core."""
     if not gpus:
         return [Slot("cpu")] * (workers or host.cores())
-    pinned = [Slot("cuda:0", (("CUDA_VISIBLE_DEVICES", gpu.uuid),)) for gpu in gpus]
+    pinned = [Slot("cuda:0", (("CUDA_VISIBLE_DEVICES", gpu.uuid), CONNECTIONS)) for gpu in gpus]
     return [pinned[i % len(pinned)] for i in range(workers or len(pinned))]
 
 

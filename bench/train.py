@@ -20,7 +20,7 @@ from bench.evaluation import Evaluation
 from bench.measure import Stopwatch, Wait, peak_memory
 from bench.nets import build
 from bench.probe import Probe
-from bench.replay import Replay
+from bench.replay import Replay, shared_pool
 from bench.sgd import Group, Sgd
 from bench.source import Source
 from bench.tally import Tally
@@ -82,6 +82,7 @@ class Training:
             self._groups, self._sgd = _optimiser(self.net, recipe)
             self._running, self._window, self._measured = (Tally(self.device) for _ in range(3))
         self.probe = Probe(self._working.module) if probing else None
+        self._pool = shared_pool(self.device)
         self._steps: dict[tuple[int, bool], Replay[list[Tensor]]] = {}
         self._passes: dict[tuple[str, int], Replay[None]] = {}
         self._training, self._evaluating = Stopwatch(self.device, wait), Stopwatch(self.device, wait)
@@ -118,7 +119,7 @@ class Training:
         self._batches.seek(self.iteration)
         kind = self._batches.size(self.iteration), self._warming
         if kind not in self._steps:
-            self._steps[kind] = Replay(partial(self._step, *kind), self.device)
+            self._steps[kind] = Replay(partial(self._step, *kind), self.device, self._pool)
         gradients = self._steps[kind]()
         if self.probe and self.iteration in (0, self.next_evaluation - 1):
             self.probe.after_step(self.iteration, gradients)
@@ -149,13 +150,13 @@ class Training:
 
     def _evaluate(self) -> Evaluation:
         recipe = self.cell.recipe
+        seconds = self._training.seconds - self._seconds_before  # waits for what is queued
         with self._evaluating.running():
             with self.probe.reading(self.iteration) if self.probe else nullcontext():
                 train = self.measure("train")
             validation, test = self.measure("validation"), self.measure("test")
-        memory = peak_memory(self.device)
-        images = self._running.images
-        seconds = self._training.seconds - self._seconds_before
+        evaluating = self._evaluating.seconds  # waits too, so that reading the tallies does not
+        memory, images = peak_memory(self.device), self._running.images
         evaluation = Evaluation(
             iteration=self.iteration,
             epoch=self.iteration / self._batches.steps_per_epoch,
@@ -169,7 +170,7 @@ class Training:
             test_error=test.error(),
             test_loss=test.loss(),
             train_seconds=self._training.seconds,
-            eval_seconds=self._evaluating.seconds,
+            eval_seconds=evaluating,
             images_per_second=images / seconds,
             peak_allocated_bytes=memory.allocated,
             peak_reserved_bytes=memory.reserved,
@@ -203,7 +204,7 @@ class Training:
         if openly:
             return self._measure_batch(*kind)
         if kind not in self._passes:
-            self._passes[kind] = Replay(partial(self._measure_batch, *kind), self.device)
+            self._passes[kind] = Replay(partial(self._measure_batch, *kind), self.device, self._pool)
         return self._passes[kind]()
 
     def _measure_batch(self, part: str, size: int) -> None:
@@ -299,7 +300,7 @@ def compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def set_precision(recipe: Recipe, device: torch.device) -> None:
-    """Set float32 arithmetic as the recipe says, for the whole process.
+    """Set float32 arithmetic as the recipe says, for the whole process, and on a GPU deterministic convolutions.
 
     Raises:
         DeviceError: for tf32 away from a GPU.
@@ -309,3 +310,4 @@ def set_precision(recipe: Recipe, device: torch.device) -> None:
         raise DeviceError(f'precision = "tf32" needs a CUDA device, and this cell runs on {device.type}')
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.deterministic = True  # and no benchmark, whose choice would depend on what runs beside

@@ -114,10 +114,11 @@ def _start(cell: Cell, images: Dataset, job: dict[str, Any], wait: Wait) -> tupl
     if not path.exists():
         return training, []
     try:
-        state = torch.load(path, map_location=job["device"], weights_only=True)
-        if state["cell_id"] != cell.id:
-            raise ValueError(f"it is of cell {state['cell_id']}")
-        training.restore(state)
+        with training.stream():
+            state = torch.load(path, map_location=job["device"], weights_only=True)
+            if state["cell_id"] != cell.id:
+                raise ValueError(f"it is of cell {state['cell_id']}")
+            training.restore(state)
         return training, [Evaluation(**point) for point in state["curve"]]
     except Exception as error:  # whatever is wrong with a file, the cell can start again
         damaged = path.with_suffix(".damaged")
@@ -139,10 +140,11 @@ def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
     training = Training(cell, images, job["device"])
     path, slicing = Path(job["net"]), Slicing(**job["slicing"])
     try:
-        kept = torch.load(path, map_location=job["device"], weights_only=True)
-        if kept["cell_id"] != cell.id:
-            raise ValueError(f"it is of cell {kept['cell_id']}")
-        training.net.load_state_dict(kept["net"])
+        with training.stream():
+            kept = torch.load(path, map_location=job["device"], weights_only=True)
+            if kept["cell_id"] != cell.id:
+                raise ValueError(f"it is of cell {kept['cell_id']}")
+            training.net.load_state_dict(kept["net"])
     except Exception as error:  # whatever is wrong with a file
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"{path}: not the net of {cell.label} ({reason}); remove it to train again") from None

@@ -110,6 +110,57 @@ def test_each_cell_tells_its_own_end_and_one_that_raises_spoils_no_other(tmp_pat
     assert all(point["peak_allocated_bytes"] is None for point in told)
 
 
+def test_a_wait_that_raises_takes_the_turn_back_first():
+    """As every wait does once the device has failed: the others must still come to their end."""
+
+    class Failing:
+        def synchronize(self):
+            time.sleep(0.001)
+            raise RuntimeError("the device is lost")
+
+    turn, ended, inside = Turn(), [], []
+
+    def work(name):
+        try:
+            with turn:
+                turn.wait(Failing())
+        except RuntimeError:
+            with turn:
+                inside.append(name)
+                assert len(inside) == 1
+                ended.append(name)
+                inside.pop()
+
+    threads = [threading.Thread(target=work, args=(name,), daemon=True) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert sorted(ended) == ["a", "b", "c", "d"]
+
+
+class FakeTraining:
+    """One of those whose rate is made up."""
+
+    def __init__(self, *_):
+        pass
+
+    def measure(self, part, first):
+        pass
+
+
+def test_memory_that_runs_out_ends_the_search(tmp_path, monkeypatch):
+    def rate(trainings):
+        if len(trainings) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 100.0 * len(trainings)
+
+    monkeypatch.setattr(gang, "Training", FakeTraining)
+    monkeypatch.setattr(gang, "_rate", rate)
+    monkeypatch.setattr(gang, "_fits", lambda *_: True)
+    assert gang.best_size(a_job(tmp_path, 0), Caller()) == 2
+
+
 RATES = {
     "no gain": ([100, 103], 1),
     "until the third doubling": ([100, 190, 300, 310], 4),
@@ -121,7 +172,7 @@ RATES = {
 def test_the_best_size_is_the_last_that_paid(tmp_path, monkeypatch, case):
     rates, best = RATES[case]
     left = iter(rates)
-    monkeypatch.setattr(gang, "Training", lambda *_: object())
+    monkeypatch.setattr(gang, "Training", FakeTraining)
     monkeypatch.setattr(gang, "_rate", lambda _: next(left))
     monkeypatch.setattr(gang, "_fits", lambda *_: True)
     caller = Caller()
@@ -130,7 +181,7 @@ def test_the_best_size_is_the_last_that_paid(tmp_path, monkeypatch, case):
 
 
 def test_a_gang_is_no_larger_than_memory_holds(tmp_path, monkeypatch):
-    monkeypatch.setattr(gang, "Training", lambda *_: object())
+    monkeypatch.setattr(gang, "Training", FakeTraining)
     monkeypatch.setattr(gang, "_rate", lambda trainings: 100.0 * len(trainings))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10 * 2**30, 80 * 2**30))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 12 * 2**30)  # the more there are the less each needs

@@ -33,8 +33,8 @@ def graphs(monkeypatch):
     Graph.made = []
 
     @contextlib.contextmanager
-    def capture(_graph, *, stream, capture_error_mode):
-        assert (stream, capture_error_mode) == ("a stream", "thread_local")
+    def capture(_graph, *, pool, stream, capture_error_mode):
+        assert (pool, stream, capture_error_mode) == ("a pool", "a stream", "thread_local")
         yield
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
@@ -45,7 +45,7 @@ def graphs(monkeypatch):
 
 def test_on_a_gpu_it_is_captured_once_after_some_calls_and_then_replayed(graphs):
     calls = []
-    replay = Replay(lambda: calls.append(1) or len(calls), torch.device("cuda"))
+    replay = Replay(lambda: calls.append(1) or len(calls), torch.device("cuda"), "a pool")
     returned = [replay() for _ in range(EAGER_CALLS + 5)]
     assert len(calls) == EAGER_CALLS + 1  # the last was the capture, which computes nothing, so it is replayed too
     assert returned == [1, 2, 3] + [4] * 5

@@ -207,9 +207,10 @@ question = "Does anything get lost?"
 data = "digits"
 depth = [8, 14]
 shortcut = ["none", "B"]
+seeds = 2
 width = 0.5
 [recipe]
-iterations = 60
+iterations = 120
 batch = 32
 lr = 0.05
 drops = [30]

@@ -1,5 +1,6 @@
 """Training against independent truth: a float64 optimiser written out, counts by hand, and itself after a restart."""
 
+import contextlib
 import copy
 import dataclasses
 import io
@@ -14,6 +15,7 @@ from bench.batches import Batches
 from bench.cell import Arch, Cell, Recipe
 from bench.errors import DeviceError
 from bench.evaluation import MEASURED, Evaluation
+from bench.replay import Replay
 from bench.train import Training, parameter_groups, train
 
 RECIPE = Recipe(
@@ -219,6 +221,60 @@ def test_plain_nets_of_some_depth_train_worse(digits):
         list(train(a_cell(recipe, depth=38, width=0.5, shortcut=s), digits))[-1].train_error for s in ("none", "A")
     )
     assert residual < plain - 0.2
+
+
+def test_everything_a_training_does_is_queued_on_its_stream(digits, monkeypatch):
+    """On a GPU work outside of it would meet weights and sums half-way; here each operation asks if it is inside."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    training, inside, outside = Training(a_cell(), digits, probing=True), [0], []
+
+    @contextlib.contextmanager
+    def stream():
+        inside[0] += 1
+        yield
+        inside[0] -= 1
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            if not inside[0]:
+                outside.append(operation)
+            return operation(*args, **(kwargs or {}))
+
+    monkeypatch.setattr(training, "stream", stream)
+    with Watch():
+        training.advance(4)
+        training.evaluate()
+        training.measure("test")
+        state = training.state()
+        training.restore(state)
+    assert not [operation for operation in outside if "detach" not in str(operation)]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gpus_graphs_and_restarts_change_no_bit(digits, precision, monkeypatch):
+    """Replayed and launched one by one, in one go and in two: the same bits, with a stream's work still under way."""
+    cell = a_cell(dataclasses.replace(RECIPE, iterations=60, eval_every=20, drops=(30,), precision=precision))
+    replayed = results(list(train(cell, digits, "cuda")))
+    first = Training(cell, digits, "cuda")
+    first.advance(20)
+    points = [first.evaluate()]
+    first.advance(33)
+    file = io.BytesIO()
+    with first.stream():
+        torch.cuda._sleep(10**8)
+        torch.save(first.state(), file)
+    file.seek(0)
+    second = Training(cell, digits, "cuda")
+    second.restore(torch.load(file, weights_only=True, map_location="cuda"))
+    while not second.ended:
+        second.advance(second.next_evaluation)
+        points.append(second.evaluate())
+    assert results(points) == replayed
+    monkeypatch.setattr(Replay, "_capture", lambda _: None)
+    assert results(list(train(cell, digits, "cuda"))) == replayed
 
 
 @pytest.mark.gpu
