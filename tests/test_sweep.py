@@ -253,11 +253,11 @@ def test_killing_the_orchestrator_at_random_moments_loses_and_doubles_nothing(st
     assert kills >= 2
     subprocess.run(_command(study, killed.root), check=True, env=_environment(), capture_output=True)
     assert facts(killed) == facts(whole)
-    assert len(facts(killed)) == 4 * 6 + 2 * (7 + 13) * (1 + 6)
+    assert len(facts(killed)) == 8 * 12 + 4 * (7 + 13) * (1 + 12)
 
 
 def test_ctrl_c_stops_within_seconds_and_a_rerun_continues(study_file, tmp_path):
-    study = study_file(STUDY.replace("iterations = 60", "iterations = 3000"))
+    study = study_file(STUDY.replace("iterations = 120", "iterations = 3000"))
     store = Store(tmp_path / "results")
     child = subprocess.Popen(_command(study, store.root), env=_environment(), stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
