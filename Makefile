@@ -76,11 +76,13 @@ gpu-check: $(READY) ## GPU tests, the benches, then pending CIFAR-10 cells (BUDG
 	  $(RESBENCH) run cifar10-short --set data=$(DATA) --device cuda --results results/reference
 	-$(RESBENCH) report cifar10-short --set data=$(DATA) --results results/reference --reports reports/reference
 
-reference: $(READY) ## run the default study into the committed reference (20 seeds of 8 and 20 layers), and render its report
+reference: $(READY) ## run the committed reference (20 seeds of 8 and 20 layers, and the precision study), and render its reports
 	@$(RESBENCH) run degradation --results results/reference --keep-nets
 	@$(RESBENCH) run degradation --results results/reference --set seeds=20 --only 'depth=8|20'
 	@$(RESBENCH) slices degradation --results results/reference --only 'depth=56,shortcut=none|A'
-	@$(RESBENCH) report degradation --results results/reference --reports reports/reference
+	@$(RESBENCH) run precision --results results/reference
+	@for study in degradation precision; do \
+	  $(RESBENCH) report $$study --results results/reference --reports reports/reference || exit; done
 
 statistics: $(READY) ## simulate studies, and table in docs/statistics.md what verdicts are worth (minutes)
 	@$(PYTHON) -m bench.simulation
