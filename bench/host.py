@@ -116,8 +116,8 @@ def cpu_model() -> str:
 def instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     """The vector instructions that the processor offers; None where the system does not say.
 
-    Machines of a cloud share a processor's name and not its instructions, by which libraries choose their kernels: with
-    other kernels results have other bits, and another speed.
+    Machines of a cloud may share a processor's name and not its instructions, by which libraries choose their kernels:
+    with other kernels results have other bits, and another speed.
     """
     try:
         lines = cpuinfo.read_text().splitlines()
