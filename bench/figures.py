@@ -174,7 +174,7 @@ def _throughput(summary: Summary, title: str) -> Picture | None:
 
 
 def _memory(summary: Summary, title: str) -> Picture | None:
-    on_gpu = summary.runs["peak_allocated_bytes"].notna().any()
+    on_gpu = summary.host.gpu is not None
     which = "of torch's allocator on the GPU" if on_gpu else "of the resident set, less Python and torch"
     return _cost(summary, title, "memory", "peak_memory_bytes", "peak memory, MB", which, scale=1e-6)
 

@@ -132,7 +132,8 @@ def summaries(cells: Sequence[Cell], store: Store) -> list[Summary]:
     if not len(table):
         raise InputError(f"{store.root}: no run of this study is recorded there; `resbench run` records them")
     runs, curves, hosts = table.to_pandas(), store.curves(table).to_pandas(), store.hosts()
-    runs["peak_memory_bytes"] = runs["peak_allocated_bytes"].fillna(runs["peak_rss_bytes"] - runs["base_rss_bytes"])
+    resident = runs["peak_rss_bytes"] - runs["base_rss_bytes"]
+    runs["peak_memory_bytes"] = runs["peak_allocated_bytes"].where(runs["device"] != "cpu", resident).astype(float)
     for data, checksums in runs.groupby("data")["data_sha256"].unique().items():
         if len(checksums) > 1:
             short = " and ".join(str(checksum)[:12] for checksum in checksums)

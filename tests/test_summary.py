@@ -77,3 +77,15 @@ def test_nothing_recorded_and_unlike_images_are_errors(store):
         record(store, a_cell(seed=seed), 0.1, data_sha256=checksum * 32)
     with pytest.raises(InputError, match="saw different images"):
         summaries([a_cell(seed=s) for s in range(2)], store)
+
+
+def test_memory_is_the_devices_or_unknown_never_that_of_a_gangs_process(store):
+    """Cells of a gang have no peak of their own; the process's resident set would say something else."""
+    gpu = a_host(gpu="H200")
+    store.add_host(gpu)
+    for seed, allocated in ((0, 5 * 10**8), (1, None)):
+        cell = a_cell(8, "A", seed)
+        run = a_run(cell, a_curve(cell), gpu, device="cuda", peak_allocated_bytes=allocated)
+        store.commit(cell, run, a_curve(cell))
+    (summary,) = summaries([a_cell(8, "A", seed) for seed in range(2)], store)
+    assert summary.nets[0].values("peak_memory_bytes") == {0: 5e8}
