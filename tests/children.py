@@ -17,6 +17,20 @@ POINT = {
 }
 
 
+class Caller:
+    """A parent that asks to stop after a number of looks."""
+
+    def __init__(self, looks=10**9):
+        self.sent, self.looks = [], looks
+
+    def send(self, message):
+        self.sent.append(message)
+
+    def stopping(self):
+        self.looks -= 1
+        return self.looks < 0
+
+
 def echo(payload: Any, caller: Any) -> Any:
     """Send the payload back, and return it."""
     caller.send(payload)

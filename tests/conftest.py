@@ -46,6 +46,17 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def torch_settings():
+    """For tests that call what sets up a child process: torch's settings as they were, afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="module")
 def digits():
     """The built-in data set."""

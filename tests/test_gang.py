@@ -5,31 +5,13 @@ import time
 
 import pytest
 import torch
+from children import Caller
 from synthetic import RECIPE, a_cell
 
 from bench import gang, worker
 from bench.gang import Turn
 
-
-class Caller:
-    """A parent that listens."""
-
-    def __init__(self):
-        self.sent = []
-
-    def send(self, message):
-        self.sent.append(message)
-
-    def stopping(self):
-        return False
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.set_flush_denormal(False)
+pytestmark = pytest.mark.usefixtures("torch_settings")
 
 
 def a_job(tmp_path, seed, **changes):

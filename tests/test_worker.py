@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from children import Caller
 from conftest import ROOT
 from synthetic import RECIPE, a_cell
 
@@ -19,19 +20,7 @@ from bench.dataset import Dataset
 from bench.errors import DataError
 from bench.evaluation import Evaluation
 
-
-class Caller:
-    """A parent that asks to stop after a number of looks."""
-
-    def __init__(self, looks=10**9):
-        self.sent, self.looks = [], looks
-
-    def send(self, message):
-        self.sent.append(message)
-
-    def stopping(self):
-        self.looks -= 1
-        return self.looks < 0
+pytestmark = pytest.mark.usefixtures("torch_settings")
 
 
 @pytest.fixture
@@ -48,14 +37,6 @@ def job(tmp_path):
         "analysis": True,
         "net": None,
     }
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.set_flush_denormal(False)
 
 
 def test_every_evaluation_is_sent_and_returned(job):
