@@ -82,15 +82,15 @@ def _patterns(*pairs: tuple[str, str]) -> tuple[tuple[str, re.Pattern[str]], ...
     return tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in pairs)
 
 
-_UPDATE = re.compile(r"Optimizer\.|_fused_sgd|_foreach_")
+_UPDATE = re.compile(r"Optimizer\.|_fused_sgd|_foreach_(?!copy)")
 _AUTOCAST = re.compile(r"aten::(conv2d|linear|batch_norm)$")  # what autocast casts the operands of
 _ANYWHERE = _patterns(  # the operations of the net and of the loss, and of their backward passes
     (CONVOLUTION, r"conv(olution|2d)"),
     (BATCH_NORM, r"batch_?norm"),
-    (ACTIVATION, r"relu|threshold|AddBackward|(slice|pad|PadNd)_?backward"),
+    (ACTIVATION, r"relu|threshold|ZeroPadded|AddBackward|(slice|pad|PadNd)_?backward"),
     (HEAD, r"pool|mean|::linear$|mm$|(AddMm|Mm|View|Reshape|T|AsStrided|Expand|Flatten|Squeeze)Backward"),
     (HEAD, r"cross_entropy|log_?softmax|nll_?loss|ones_like|flatten"),
-    (CAST, r"ToCopyBackward|copybackward"),
+    (CAST, r"ToCopyBackward|copybackward|_foreach_copy"),
     (OPTIMISER, r"AccumulateGrad|zero_grad"),
 )
 _IN_FORWARD = _patterns((ACTIVATION, r"::(slice|pad|constant_pad_nd)$"))

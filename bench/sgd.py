@@ -30,7 +30,8 @@ class Sgd:
         self._groups, self._momentum = tuple(groups), momentum
         buffered = self._groups if momentum else ()
         self._buffers = [[torch.zeros_like(p) for p in group.parameters] for group in buffered]
-        self._in_order = [[_in_order(parameter) for parameter in group.parameters] for group in self._groups]
+        self._in_order = [list(map(_in_order, group.parameters)) for group in self._groups]
+        self._buffers_in_order = [list(map(_in_order, buffers)) for buffers in self._buffers]
         device = self._groups[0].parameters[0].device
         # the kernel reads float32 on a GPU; on a CPU it takes the number, which float64 leaves as it is
         self._lr = torch.tensor(lr, dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)
@@ -48,8 +49,8 @@ class Sgd:
         for number, (group, slopes) in enumerate(zip(self._groups, gradients, strict=True)):
             torch._fused_sgd_(
                 self._in_order[number],
-                [_in_order(slope) for slope in slopes],
-                [_in_order(buffer) for buffer in self._buffers[number]] if self._buffers else [],
+                list(map(_in_order, slopes)),
+                self._buffers_in_order[number] if self._buffers else [],
                 weight_decay=group.weight_decay,
                 momentum=self._momentum,
                 lr=self._lr,

@@ -96,3 +96,16 @@ def test_shares_and_what_is_unknown():
     ]
     assert shares(works) == {kinds.CONVOLUTION: Share(2.5, 1), kinds.OTHER: Share(1.5, 3)}
     assert list(unknown(works).items()) == [("second", 1.0), ("first", 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("ZeroPaddedAddition", kinds.ACTIVATION),
+        ("autograd::engine::evaluate_function: ZeroPaddedAdditionBackward", kinds.ACTIVATION),
+        ("aten::_foreach_copy_", kinds.CAST),  # master weights rounded into their copies
+        ("aten::_fused_sgd_", kinds.OPTIMISER),
+    ],
+)
+def test_operations_of_our_own_step(name, kind):
+    assert kind_of(work((name, 4))) == kind
