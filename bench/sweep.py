@@ -189,9 +189,9 @@ class _Sweep:
         outcomes: list[str] = []
         try:
             while self._queue or self._under_way:
-                while self._queue and self._free:
-                    self._start(*self._queue.popleft())
+                self._fill()
                 for event in self._next_events():
+                    self._fill()  # a core that is free works while tables are written
                     outcomes += self._handle(event)
                 self._watcher.tick()
         finally:
@@ -199,6 +199,10 @@ class _Sweep:
                 if isinstance(event, Returned):
                     outcomes += self._handle(event)
         return outcomes
+
+    def _fill(self) -> None:
+        while self._queue and self._free:
+            self._start(*self._queue.popleft())
 
     def _gang_size(self, waiting: list[Cell], *, on_gpu: bool) -> Callable[[Cell], int]:
         if not on_gpu or self._options.gang:
