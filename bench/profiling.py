@@ -117,7 +117,7 @@ def _profiler(device: torch.device) -> profile:
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or it reports on standard error that it starts and stops
     on_gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    return profile(activities=activities, record_shapes=True)
+    return profile(activities=activities, record_shapes=True, acc_events=True)
 
 
 @contextlib.contextmanager
