@@ -10,6 +10,7 @@ from rich.table import Table
 
 from bench import forecast, slots, sweep
 from bench.cell import Arch, Cell
+from bench.errors import DeviceError
 from bench.forecast import Costs, Expected, Forecast
 from bench.matrix import variants
 from bench.progress import duration
@@ -39,6 +40,10 @@ def show(study: Study, cells: Sequence[Cell], store: Store, device: str, workers
         highlight=False,
     )
     console.print(_total(list(expected.values()), places), highlight=False)
+    try:
+        slots.check_gpus(gpus, waiting)
+    except DeviceError as error:  # a plan may be for another machine
+        console.print(f"not on this machine: {error}", highlight=False, markup=False)
 
 
 def _table(cells: Sequence[Cell], waiting: set[Cell], costs: Costs, expected: dict[Cell, Expected | None]) -> Table:
@@ -70,7 +75,7 @@ def _total(expected: Sequence[Expected | None], places: int) -> str:
     if not expected:
         return "nothing to run"
     if not known:
-        return "expected time: unknown; this machine has recorded nothing to go by"
+        return "expected time: unknown; these results hold nothing of this machine to go by"
     seconds = sum(time.seconds for time in known) / min(places, len(known))
     scaled = "" if all(time.measured for time in known) else " (~: scaled by multiply-adds from other nets' runs here)"
     return f"expected time: {duration(seconds)}, from what such a machine has recorded{scaled}"

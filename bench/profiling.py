@@ -255,7 +255,8 @@ def _pages(options: argparse.Namespace) -> Iterator[str]:
     if absent := [name for name in chosen if name not in precisions(device)]:
         raise InputError(f"--precision {absent[0]} is not allowed on {device.type}: {', '.join(precisions(device))}")
     archs = [Arch(depth=d, shortcut=s) for d in options.depth for s in options.shortcut]
-    recipes = {name: _recipe(batch, name) for name in chosen}
+    speed = {"memory_format": options.memory_format, "compiled": options.compiled}
+    recipes = {name: replace(_recipe(batch, name), **speed) for name in chosen}
     data = options.data or usual.data
     # a cell's data must have a name, which nothing here depends on
     images, name = (random_images(), "cifar10") if data == RANDOM else (dataset.load(Source.parse(data)), data)
@@ -308,6 +309,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shortcut", nargs="+", default=["A"], help="none, A, B or C (default: A)")
     parser.add_argument("--batch", type=_count, help="images (default: 32 on a CPU, 128 on a GPU)")
     parser.add_argument("--precision", nargs="+", help="fp32, tf32 or bf16 (default: fp32; on a GPU bf16 too)")
+    parser.add_argument("--memory-format", default="channels_last", help="or contiguous")
+    parser.add_argument("--compiled", action="store_true", help="profile compiled steps")
     parser.add_argument("--data", help=f"{RANDOM} (noise of CIFAR's shape), digits, cifar10, parquet:DIR … (default: "
                         f"digits on a CPU, {RANDOM} on a GPU)")  # fmt: skip
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

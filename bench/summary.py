@@ -130,7 +130,10 @@ def summaries(cells: Sequence[Cell], store: Store) -> list[Summary]:
     """
     table = store.runs((cell.id for cell in cells), REPORTED)
     if not len(table):
-        raise InputError(f"{store.root}: no run of this study is recorded there; `resbench run` records them")
+        raise InputError(
+            f"{store.root}: no run of this study is recorded there; `resbench run` records them (what was run with "
+            "--set is found with the same --set)"
+        )
     runs, curves, hosts = table.to_pandas(), store.curves(table).to_pandas(), store.hosts()
     resident = runs["peak_rss_bytes"] - runs["base_rss_bytes"]
     runs["peak_memory_bytes"] = runs["peak_allocated_bytes"].where(runs["device"] != "cpu", resident).astype(float)

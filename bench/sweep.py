@@ -205,8 +205,12 @@ class _Sweep:
             self._start(*self._queue.popleft())
 
     def _gang_size(self, waiting: list[Cell], *, on_gpu: bool) -> Callable[[Cell], int]:
-        if not on_gpu or self._options.gang:
-            return lambda _: self._options.gang if on_gpu and self._options.gang else 1
+        if not on_gpu:
+            if self._options.gang:
+                self._watcher.note("a CPU trains one cell a process: --gang changes nothing")
+            return lambda _: 1
+        if size := self._options.gang:
+            return lambda _: size
         slot = self._slots[0]
         log = self._store.log("gangs")
         sizes = sizing.gang_sizes(waiting, self._job(slot), slot.environment, self._host.id, self._watcher.note, log)

@@ -81,6 +81,8 @@ class Training:
             self._batches = Batches(self._data, recipe, cell.seed)
             self._groups, self._sgd = _optimiser(self.net, recipe)
             self._running, self._window, self._measured = (Tally(self.device) for _ in range(3))
+            if self._compiled:
+                self._compile()
         self.probe = Probe(self._working.module) if probing else None
         self._pool = shared_pool(self.device)
         self._steps: dict[tuple[int, bool], Replay[list[Tensor]]] = {}
@@ -91,6 +93,15 @@ class Training:
         self._warming = recipe.warmup == "paper"
         self._seconds_before = 0.0  # of training, at the previous evaluation
         self._evaluated = 0  # the iteration of the previous evaluation
+
+    def _compile(self) -> None:
+        """Have the net compiled before time is taken, by a pass that leaves it as it was."""
+        images, labels = self._batches.at(0)
+        buffers = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
+        F.cross_entropy(self._working(images, self._compiled), labels).backward()
+        self._working.clear_gradients()
+        for buffer, before in buffers:
+            buffer.copy_(before)
 
     def stream(self) -> AbstractContextManager[Any]:
         """Within, work on this training's tensors is queued in order with its own; on a CPU nothing changes."""

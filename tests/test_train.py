@@ -190,7 +190,18 @@ def test_a_compiled_step_is_the_same_step_on_whole_batches(digits, monkeypatch):
             for c in (False, True)
         )
         assert fused[0].train_loss == pytest.approx(plain[0].train_loss, rel=1e-3)
-    assert traced == [64] * 19 * 2  # 18 whole batches in an epoch of 1,197 images, then one of 45
+    assert traced == [64] * 20 * 2  # compiled by one; 18 whole batches in an epoch of 1,197 images, then one of 45
+
+
+def test_compiling_leaves_the_net_as_it_was(digits, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)
+    plain, compiled = (
+        Training(a_cell(dataclasses.replace(RECIPE, compiled=c), shortcut="B"), digits) for c in (False, True)
+    )
+    assert all(map(torch.equal, plain.net.state_dict().values(), compiled.net.state_dict().values()))
+    for training in (plain, compiled):
+        training.advance(4)
+    assert results([plain.evaluate()]) == results([compiled.evaluate()])
 
 
 def test_compiling_without_a_compiler_is_refused(digits, monkeypatch):

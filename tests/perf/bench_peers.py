@@ -19,6 +19,7 @@ from checkout import SCRIPTS, write_batches
 from peers import BATCH, images_of
 
 from bench import host, study
+from bench.cell import Arch
 from bench.errors import ResbenchError
 from bench.table import table
 
@@ -126,16 +127,23 @@ def hardware() -> str:
     return f"{machine.label} (CPU: {cpu}), torch {machine.torch}" if CUDA else f"{cpu}, torch {machine.torch}"
 
 
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed: a whole number from 1")
+    return int(text)
+
+
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help="throughput, study (default: both)")
     parser.add_argument("--data", default="random", help="parquet:DIR, cifar10, …: 32 x 32 RGB images")
     parser.add_argument("--depth", type=int, nargs="+", default=[20])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--warm-up", type=int, default=40 if CUDA else 3)
-    parser.add_argument("--steps", type=int, default=300 if CUDA else 10)
-    parser.add_argument("--study-rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=count, default=5)
+    parser.add_argument("--warm-up", type=count, default=40 if CUDA else 3)
+    parser.add_argument("--steps", type=count, default=300 if CUDA else 10)
+    parser.add_argument("--study-rounds", type=count, default=3)
     parser.add_argument("--full", action="store_true", help="the whole default study, once")
     for peer in SCRIPTS:
         parser.add_argument(f"--{peer}", type=Path, metavar="DIR", help="a checkout of it, to run as well")
@@ -148,7 +156,11 @@ def main() -> None:
     for peer, script in SCRIPTS.items():
         if (place := getattr(chosen, peer)) and not (place / script).is_file():
             parser.error(f"--{peer} {place}: no {script} in it")
+    if chosen.output and not chosen.output.parent.is_dir():
+        parser.error(f"--output {chosen.output}: no folder {chosen.output.parent}")
     try:
+        for depth in chosen.depth:
+            Arch(depth=depth)
         if "throughput" in parts:  # decoded and cached now, or found wanting
             epoch = len(images_of(chosen.data).train_labels) // BATCH
             if chosen.warm_up + chosen.steps > epoch:  # where the peers' own scripts would evaluate
