@@ -85,9 +85,6 @@ class DeviceData:
         return self.normalise(part.images[here]), part.labels[here]
 
 
-EPOCH_DTYPES = (torch.int64, torch.int64, torch.int64, torch.bool)
-
-
 @dataclass(frozen=True, eq=False)
 class Epoch:
     """What chance decides in one epoch over N images: tensors [N], on the device.
@@ -129,10 +126,8 @@ class Batches:
             raise FieldError("batch", recipe.batch, allowed)
         self.data, self.recipe, self.seed = data, recipe, seed
         self.steps_per_epoch = images // recipe.batch if recipe.last_batch == "drop" else -(-images // recipe.batch)
-        device = data.train.labels.device
-        self._epoch = Epoch(*(torch.zeros(images, dtype=d, device=device) for d in EPOCH_DTYPES))
-        self._number = -1
-        self._position = torch.zeros((), dtype=torch.int64, device=device)
+        self._number, self._epoch = -1, None
+        self._position = torch.zeros((), dtype=torch.int64, device=data.train.labels.device)
         self._next = 0  # the iteration that `_position` is at
 
     def epoch(self, number: int) -> Epoch:
@@ -140,6 +135,8 @@ class Batches:
         if self._number != number:
             train, padding = self.data.train, self.recipe.crop_padding
             drawn = Epoch.draw(len(train), padding, self.seed, number, train.labels.device)
+            if self._epoch is None:
+                self._epoch = drawn  # whose tensors stay where they are, for a captured step to read
             for mine, new in zip(vars(self._epoch).values(), vars(drawn).values(), strict=True):
                 mine.copy_(new)
             self._number = number

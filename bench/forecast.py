@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import statistics
 import tempfile
 from collections import defaultdict
@@ -12,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import host, pool
+from bench import host, memo, pool
 from bench.cell import Arch, Cell, Recipe, values
-from bench.parts import replacing
 from bench.run import DONE
 from bench.source import SHAPES, Source
 
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COSTS = "costs-2.json"  # the number goes up when costs are counted otherwise
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,10 +36,10 @@ Costs = dict[tuple[Arch, str], Cost]
 
 def remembered(cells: Iterable[Cell]) -> Costs:
     """The costs that an earlier survey on this machine counted, by net and data set."""
+    known = memo.recall(COSTS)
     try:
-        known = json.loads((host.cache_directory() / COSTS).read_text())
         return {net: Cost(*known[_key(*net)]) for net in _nets(cells) if _key(*net) in known}
-    except (OSError, ValueError, TypeError):
+    except TypeError:
         return {}
 
 
@@ -69,7 +66,7 @@ def survey(
     answer = pool.call("bench.worker:survey", job, log, told)
     costs |= {net: Cost(*cost) for net, cost in zip(missing, answer["costs"], strict=True)}
     if missing:
-        _remember(costs)
+        memo.remember(COSTS, {_key(*net): [*vars(costs[net]).values()] for net in missing})
     return answer["toolkit"], costs, {name: answer["checksums"][str(sources[name])] for name in names}
 
 
@@ -88,20 +85,6 @@ def _nets(cells: Iterable[Cell]) -> list[tuple[Arch, str]]:
 
 def _key(arch: Arch, data: str) -> str:
     return json.dumps([values(arch), data], sort_keys=True)
-
-
-def _remember(costs: Costs) -> None:
-    path = host.cache_directory() / COSTS
-    try:
-        known = json.loads(path.read_text())
-    except (OSError, ValueError):
-        known = {}
-    known |= {_key(*net): [c.parameters, c.multiply_adds, c.activation_bytes] for net, c in costs.items()}
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(known))
-    except OSError as error:
-        _log.info("costs are not remembered: %s", error)  # they are counted again next time
 
 
 @dataclass(frozen=True)

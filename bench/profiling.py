@@ -93,7 +93,7 @@ def profile_steps(training: Training, steps: int, warm_up: int) -> Profile:
     timed, profiled = [], []
     for _ in range(WINDOWS):
         timed.append(_seconds(training, steps))
-        with _forward_marked(training.net), _profiler(training.device) as profiler:
+        with _forward_marked(training.module), _profiler(training.device) as profiler:
             took = _seconds(training, steps)
         profiled.append((took, profiler))
     seconds = statistics.median(timed)

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import host, pool
+from bench import memo, pool
 from bench.cell import Cell, values
 from bench.errors import DataError
 from bench.matrix import one_a_net
-from bench.parts import replacing
 
 BEST_SIZE = "bench.gang:best_size"
 SIZES = "gangs.json"
@@ -35,7 +34,7 @@ def gang_sizes(
     measured gets 1: its cells run as they would without.
     """
     counts = Counter(cell.net for cell in cells)
-    known = _remembered()
+    known = memo.recall(SIZES)
     sizes: dict[Any, int] = {}
     for cell in one_a_net(cells):
         if counts[cell.net] == 1:
@@ -49,7 +48,7 @@ def gang_sizes(
                 told(f"{cell.arch.label}: one at a time, for measuring failed: {error}")
                 sizes[cell.net] = 1
                 continue
-            _remember(known)
+            memo.remember(SIZES, {key: known[key]})
         sizes[cell.net] = known[key]
     return sizes
 
@@ -69,18 +68,3 @@ def split(cells: Iterable[Cell], size: Callable[[Cell], int]) -> list[list[Cell]
 
 def _key(cell: Cell, host_id: str) -> str:
     return json.dumps([host_id, values(cell.arch), values(cell.recipe), cell.data], sort_keys=True)
-
-
-def _remembered() -> dict[str, int]:
-    try:
-        return json.loads((host.cache_directory() / SIZES).read_text())
-    except (OSError, ValueError):
-        return {}
-
-
-def _remember(known: dict[str, int]) -> None:
-    try:
-        with replacing(host.cache_directory() / SIZES) as temporary:
-            temporary.write_text(json.dumps(known))
-    except OSError as error:
-        _log.info("gang sizes are not remembered: %s", error)  # they are measured again next time

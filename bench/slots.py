@@ -16,7 +16,7 @@ CONNECTIONS = ("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # of its 8, streams of a la
 
 @dataclass(frozen=True)
 class Slot:
-    """A place where one cell at a time runs: a share of a device."""
+    """A place where one cell, or one gang of cells, at a time runs: a share of a device."""
 
     device: str  # as torch names it in the child
     environment: tuple[tuple[str, str], ...] = ()

@@ -76,14 +76,14 @@ class Training:
             layout = _memory_format(recipe, net, self.device)
             self.net = net.to(self.device, memory_format=layout)
             self._working = Working(self.net, recipe.precision)
-            self._compiled = compiled(self._working.module) if recipe.compiled else None
+            self._compiled = compiled(self.module) if recipe.compiled else None
             self._data = DeviceData(images, recipe, self.device, layout)
             self._batches = Batches(self._data, recipe, cell.seed)
             self._groups, self._sgd = _optimiser(self.net, recipe)
             self._running, self._window, self._measured = (Tally(self.device) for _ in range(3))
             if self._compiled:
                 self._compile()
-        self.probe = Probe(self._working.module) if probing else None
+        self.probe = Probe(self.module) if probing else None
         self._pool = shared_pool(self.device)
         self._steps: dict[tuple[int, bool], Replay[list[Tensor]]] = {}
         self._passes: dict[tuple[str, int], Replay[None]] = {}
@@ -93,6 +93,11 @@ class Training:
         self._warming = recipe.warmup == "paper"
         self._seconds_before = 0.0  # of training, at the previous evaluation
         self._evaluated = 0  # the iteration of the previous evaluation
+
+    @property
+    def module(self) -> nn.Module:
+        """What computes: `net`, or its copy in the recipe's precision, which shares its batch normalisation."""
+        return self._working.module
 
     def _compile(self) -> None:
         """Have the net compiled before time is taken, by a pass that leaves it as it was."""
@@ -119,8 +124,7 @@ class Training:
 
     def advance(self, stop: int) -> None:
         """Take, or queue, the steps until `stop` iterations are done. Where one stops does not change the result."""
-        self.net.train()
-        self._working.module.train()
+        self.module.train()
         with self.stream(), self._training.running():
             while self.iteration < stop:
                 self._advance_one()
@@ -198,8 +202,7 @@ class Training:
         Always of the net as it is now, also where its weights were changed by other hands. The first batch is computed
         in the open, for a probe to hear.
         """
-        self.net.eval()
-        self._working.module.eval()
+        self.module.eval()
         images = len(self._data.part(part))
         end = images if first is None else min(first, images)
         with self.stream(), torch.inference_mode():
