@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
 from bench import anatomy, picture, run
 from bench.picture import (
@@ -28,6 +28,7 @@ from bench.picture import (
 from bench.stats import Estimate
 from bench.summary import Net, Summary
 
+PERCENT = FuncFormatter(lambda value, _: f"{round(100 * value, 6):g}%")  # whole or not: 2.5% is not 2%
 WORDS = {"train_error": "training error", "validation_error": "validation error", "test_error": "test error"}
 MOST_ROWS, MOST_DEPTHS = 3, 8  # of curves' panels, and of lines in a panel
 MOST_LINES, MOST_PLACES = 8, 16  # against depth: lines, and depths
@@ -137,7 +138,7 @@ def _range(low: float, high: float, n: int) -> str:
 def _label_curves(panel: Axes, title: str) -> None:
     panel.set_title(title)
     panel.set_xlim(left=0)
-    panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    panel.yaxis.set_major_formatter(PERCENT)
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
@@ -156,7 +157,7 @@ def _errors(summary: Summary, title: str) -> Picture | None:
         series += _against_depth(panel, nets, f"final_{column}", words, digits=1, shown=100)
         panel.set_title(WORDS[column])
     panels[0].set_ylim(0, min(1.0, panels[0].get_ylim()[1]))  # of all panels: they share it
-    panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    panels[0].yaxis.set_major_formatter(PERCENT)
     panels[0].set_ylabel("final error")
     picture.legend(canvas, _entries(nets), 4)
     return Picture(

@@ -206,8 +206,13 @@ def printable(text: str) -> str:
 
 
 def legend(canvas: Canvas, lines: Sequence[Line2D], columns: int = 6) -> None:
-    """One legend for all panels, below them."""
-    canvas.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), columns), frameon=False)
+    """One legend for all panels, below them: up to `columns` wide, in as few even rows as the canvas has room for."""
+    for rows in range(-(-len(lines) // columns), len(lines) + 1):
+        count = -(-len(lines) // rows)
+        drawn = canvas.legend(handles=lines, loc="outside lower center", ncols=count, frameon=False)
+        if count == 1 or drawn.get_window_extent().width <= canvas.bbox.width:
+            return
+        drawn.remove()
 
 
 def entry(label: str, **look: object) -> Line2D:

@@ -133,3 +133,7 @@ def test_of_very_many_depths_the_ends_are_drawn_and_some_between():
     shown = [int(entry.label.split()[0]) for entry in curves.entries[:-2]]
     assert (len(shown), shown[0], shown[-1]) == (8, depths[0], depths[-1])
     assert "Shown: 8 of 100 depths." in curves.caption and "Shown: 16 of 100 depths." in errors.caption
+
+
+def test_percentages_on_an_axis_are_not_rounded_to_others():
+    assert [figures.PERCENT(value, 0) for value in (0, 0.025, 0.05, 0.075, 0.3)] == ["0%", "2.5%", "5%", "7.5%", "30%"]

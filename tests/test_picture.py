@@ -95,3 +95,15 @@ def test_spread_keeps_order_and_ends(items, most):
     found = picture.spread(items, most)
     assert len(found) == min(len(items), most) and found == [item for item in items if item in set(found)]
     assert not items or (found[0], found[-1]) == (items[0], items[-1])
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, 5), (4, 1), (4, 5), (7, 3), (5, 40)])
+def test_a_legend_is_no_wider_than_its_picture(count, words):
+    lines = [entry(f"{n} " + "identity precision " * words, color="k") for n in range(count)]
+    with picture.style():
+        canvas = picture.new_canvas(6.5, 2)
+        canvas.subplots()
+        picture.legend(canvas, lines)
+        (legend,) = canvas.legends
+    assert len(legend.get_texts()) == count
+    assert legend.get_window_extent().width <= canvas.bbox.width or legend._ncols == 1

@@ -1,12 +1,12 @@
 """How fast training steps and evaluations are, on the GPU if there is one. Run by `make bench`; never a check."""
 
-import numpy as np
 import pytest
 import torch
 
 from bench import dataset, gang, train
 from bench.cell import Arch, Cell, Recipe
 from bench.dataset import Dataset
+from bench.profiling import random_images
 from bench.replay import Replay
 from bench.source import Source
 from bench.train import Training
@@ -20,11 +20,7 @@ STEPS = 100 if GPU else 10
 @pytest.fixture(scope="module")
 def images() -> Dataset:
     """On a GPU noise of CIFAR's shape, of which a step takes as long; on a CPU digits."""
-    if not GPU:
-        return dataset.load(Source("digits"))
-    drawn = np.random.default_rng(0)
-    parts = [(drawn.integers(0, 256, (n, 3, 32, 32), np.uint8), drawn.integers(0, 10, n)) for n in (50_000, 10_000)]
-    return Dataset("noise", *parts[0], *parts[1], class_names=tuple("0123456789"), sha256="")
+    return random_images(60_000) if GPU else dataset.load(Source("digits"))
 
 
 def a_training(images: Dataset, depth: int = 20, shortcut: str = "A", seed: int = 0, **fields) -> Training:
