@@ -1,4 +1,4 @@
-"""Data sets with names of their own: digits, which comes with scikit-learn, and CIFAR, downloaded when asked for."""
+"""Data sets with names of their own: digits, which comes with scikit-learn; CIFAR, downloaded when asked for; noise."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ import numpy as np
 from bench.decode import Decoded, Part
 from bench.errors import DataError, FieldError
 from bench.host import cache_directory
-from bench.source import Source
+from bench.source import SHAPES, Source
 from bench.split import stratified
 
 DIGITS_TEST = 300
+NOISE_BYTES = 40_000_000  # of pixels, or thereabouts, and at least 256 images
 DOWNLOADED = ("cifar10", "cifar100")
 NETWORK_TIMEOUT = 30  # seconds without a byte
 
@@ -41,6 +42,18 @@ def digits() -> Decoded:
     test = np.zeros(len(labels), bool)
     test[stratified(labels, DIGITS_TEST, seed=0)] = True
     return Part(images[~test], labels[~test]), Part(images[test], labels[test]), tuple("0123456789")
+
+
+def noise(source: Source) -> Decoded:
+    """Pixels and labels drawn evenly, the same each time: noise32 of CIFAR's shape, noise224 of ImageNet's."""
+    channels, side, classes = SHAPES[source.kind]
+    chance = np.random.default_rng(0)
+    count = max(256, NOISE_BYTES // (channels * side * side) // 100 * 100)
+    images = chance.integers(0, 256, (count, channels, side, side), dtype=np.uint8)
+    labels = chance.integers(0, classes, count)
+    tested = count // 10
+    train, test = Part(images[tested:], labels[tested:]), Part(images[:tested], labels[:tested])
+    return train, test, tuple(map(str, range(classes)))
 
 
 def cifar(source: Source) -> Decoded:

@@ -14,7 +14,7 @@ from typing import Any
 from bench import field
 from bench.errors import FieldError
 from bench.field import ascending, choice, of, real, switch, whole
-from bench.source import Source
+from bench.source import ALLOWED, Source
 
 MOST_ITERATIONS = 10_000_000
 IMAGENET_DEPTHS = (18, 34, 50, 101, 152)
@@ -202,7 +202,7 @@ def values(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in field.kinds(type(record))}
 
 
-DATA = field.Kind(str, "digits, cifar10, cifar100, parquet:DIR or folder:DIR", lambda text: Source.parse(text).identity)
+DATA = field.Kind(str, ALLOWED, lambda text: Source.parse(text).identity)
 FIELDS: dict[str, field.Kind] = {
     **field.kinds(Arch),
     **field.kinds(Recipe),

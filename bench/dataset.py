@@ -18,7 +18,7 @@ from bench.decode import Decoded, Files
 from bench.errors import DataError
 from bench.host import cache_directory
 from bench.parts import replacing
-from bench.source import Source
+from bench.source import NOISE, Source
 
 FORMAT = 1  # of the cache; raise it when decoding changes, and every entry is decoded anew
 DIGITS_HOLDOUT = 300
@@ -107,6 +107,8 @@ def load(source: Source, cache: Path | None = None) -> Dataset:
 def _decoded(source: Source, files: Files) -> Decoded:
     if source.kind == "digits":
         return builtin.digits()
+    if source.kind in NOISE:
+        return builtin.noise(source)
     if source.kind in builtin.DOWNLOADED:
         return builtin.cifar(source)
     return decode.parquet(source, files) if source.kind == "parquet" else decode.folder(source, files)

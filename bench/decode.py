@@ -195,7 +195,7 @@ def _stack(rows: Iterable[Row], count: int, classes: int, side: int | None = Non
         if label is None or not 0 <= label < classes:
             given = "is missing" if label is None else label
             raise DataError(f"{where}: label {given}; allowed: whole numbers from 0 to {classes - 1}")
-        pixels = _pixels(where, file)
+        pixels = read_image(where, file)
         height, width = pixels.shape[1:]
         side = side or height
         if (height, width) != (side, side):
@@ -207,7 +207,7 @@ def _stack(rows: Iterable[Row], count: int, classes: int, side: int | None = Non
     return Part(images, labels), grey
 
 
-def _pixels(where: str, file: Any) -> np.ndarray:
+def read_image(where: str, file: Any) -> np.ndarray:
     """One image, uint8 [1 or 3, H, W]; transparency is dropped."""
     try:
         with Image.open(file) as image:

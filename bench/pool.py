@@ -151,7 +151,7 @@ class _Child:
         self._kills = _out_of_memory_kills()
         self._connection, far = context.Pipe()
         self._process = context.Process(target=_main, args=(far, task), name=task.key, daemon=True)
-        with _environment(_TEMPLATE):
+        with _environment(TEMPLATE):
             self._process.start()
         far.close()
 
@@ -218,7 +218,7 @@ def log_end(log: Path) -> str:
 
 
 # The template is forked, and a fork copies one thread and no CUDA context: no library may start either in it.
-_TEMPLATE = {
+TEMPLATE = {
     "OPENBLAS_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.autograd import DeviceType
@@ -23,17 +22,15 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from bench import dataset
 from bench.cell import MOST_ITERATIONS, Arch, Cell, Recipe
-from bench.dataset import Dataset
 from bench.errors import EXIT_INTERRUPTED, EXIT_OK, DeviceError, InputError, ResbenchError
 from bench.floors import Ceilings, Needs, measure_ceilings, precisions, step_needs
 from bench.host import cores, cpu_model
 from bench.kinds import FORWARD, Scope, Share, Work, shares, unknown
 from bench.measure import Stopwatch
-from bench.source import Source
+from bench.source import ALLOWED, Source
 from bench.table import Column, escaped, percent, table
 from bench.train import Training
 
-RANDOM = "random"  # as data: images of CIFAR's shape, of which a step takes the same time
 WINDOWS = 3
 UNKNOWN_SHOWN = 8
 SMALL = {"crop_padding": 1, "flip": False}  # images such as digits are augmented as in the default study
@@ -41,7 +38,7 @@ EPILOG = """\
 examples:
   make profile
   make profile PROFILE='--depth 110 --shortcut A B --batch 64'
-  python -m bench.profiling --depth 20 --data random --batch 128 --device cpu
+  python -m bench.profiling --depth 20 --data noise32 --batch 128 --device cpu
 """
 
 
@@ -58,7 +55,7 @@ class Defaults:
 
 DEFAULTS = {
     "cpu": Defaults("digits", 32, 10, 3, ("fp32",)),
-    "cuda": Defaults(RANDOM, 128, 50, 20, ("fp32", "bf16")),
+    "cuda": Defaults("noise32", 128, 50, 20, ("fp32", "bf16")),
 }
 
 
@@ -224,14 +221,6 @@ def heading(device: torch.device, ceilings: Ceilings) -> str:
     )
 
 
-def random_images(count: int = 10_000, channels: int = 3, size: int = 32, classes: int = 10) -> Dataset:
-    """Images of noise, CIFAR's in shape, for timing alone."""
-    chance = np.random.default_rng(0)
-    images = chance.integers(0, 256, (count, channels, size, size), dtype=np.uint8)
-    labels = chance.integers(0, classes, count)
-    return Dataset(RANDOM, images, labels, images[:500], labels[:500], tuple(map(str, range(classes))), sha256="")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Profile the nets that were asked for; returns the exit code."""
     options = _parser().parse_args(arguments)
@@ -258,8 +247,7 @@ def _pages(options: argparse.Namespace) -> Iterator[str]:
     speed = {"memory_format": options.memory_format, "compiled": options.compiled}
     recipes = {name: replace(_recipe(batch, name), **speed) for name in chosen}
     data = options.data or usual.data
-    # a cell's data must have a name, which nothing here depends on
-    images, name = (random_images(), "cifar10") if data == RANDOM else (dataset.load(Source.parse(data)), data)
+    images = dataset.load(Source.parse(data))
     if device.type == "cuda":
         _prepare_gpu(device)
     ceilings = measure_ceilings(device)
@@ -267,7 +255,7 @@ def _pages(options: argparse.Namespace) -> Iterator[str]:
     for arch in archs:
         for precision in chosen:
             recipe = recipes[precision] if images.size[0] >= 32 else replace(recipes[precision], **SMALL)
-            training = Training(Cell(arch, recipe, name), images, device.type)
+            training = Training(Cell(arch, recipe, data), images, device.type)
             found = profile_steps(training, steps, usual.warm_up)
             needs = step_needs(arch, batch, precision, images.channels, images.size[0], images.classes)
             size = " x ".join(map(str, images.train_images.shape[1:]))
@@ -311,8 +299,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", nargs="+", help="fp32, tf32 or bf16 (default: fp32; on a GPU bf16 too)")
     parser.add_argument("--memory-format", default="channels_last", help="or contiguous")
     parser.add_argument("--compiled", action="store_true", help="profile compiled steps")
-    parser.add_argument("--data", help=f"{RANDOM} (noise of CIFAR's shape), digits, cifar10, parquet:DIR … (default: "
-                        f"digits on a CPU, {RANDOM} on a GPU)")  # fmt: skip
+    parser.add_argument("--data", help=f"{ALLOWED} (default: digits on a CPU, noise32 on a GPU)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=_count, default=1, help="of torch on a CPU (default: 1, as cells run)")
     parser.add_argument("--steps", type=_count, help="to time and to profile (default: 10 on a CPU, 50 on a GPU)")

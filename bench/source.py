@@ -9,10 +9,17 @@ from pathlib import Path
 
 from bench.errors import FieldError
 
-BUILT_IN = ("digits", "cifar10", "cifar100")
+NOISE = ("noise32", "noise224")  # of CIFAR's and of ImageNet's shape: for timing, of which it is as good as images
+BUILT_IN = ("digits", "cifar10", "cifar100", *NOISE)
 FROM_DIRECTORY = ("parquet", "folder")
-SHAPES = {"digits": (1, 8, 10), "cifar10": (3, 32, 10), "cifar100": (3, 32, 100)}  # channels, pixels a side, classes
-ALLOWED = "digits, cifar10, cifar100, parquet:DIR or folder:DIR"
+SHAPES = {  # channels, pixels a side, classes
+    "digits": (1, 8, 10),
+    "cifar10": (3, 32, 10),
+    "cifar100": (3, 32, 100),
+    "noise32": (3, 32, 10),
+    "noise224": (3, 224, 1000),
+}
+ALLOWED = "digits, cifar10, cifar100, noise32, noise224, parquet:DIR or folder:DIR"
 _NAME = re.compile(r"[\w.+-][\w.+ -]{0,99}")
 
 
@@ -29,7 +36,7 @@ class Source:
 
     @classmethod
     def parse(cls, text: object) -> Source:
-        """Read `digits`, `cifar10`, `cifar100`, `parquet:DIR` or `folder:DIR`.
+        """Read a built-in name, `parquet:DIR` or `folder:DIR`.
 
         Raises:
             FieldError: for anything else.

@@ -11,10 +11,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from scipy.special import chdtr, nctdtr, stdtr, stdtrit
 
-EXACT_ARRANGEMENTS = 20_000  # of an exact test, at most
+if TYPE_CHECKING:
+    import numpy as np
+
+EXACT_ARRANGEMENTS = 20_000  # of a permutation test, at most
+MOST_FLIPPED = 40  # differences of an exact sign-flip test
 ROUNDING = 1e-12  # of a mean, relative: less than this is no difference
 
 
@@ -124,13 +129,31 @@ def welch(left: Sequence[float], right: Sequence[float]) -> Effect:
 
 def sign_flip(differences: Sequence[float], bound: float) -> float | None:
     """The exact one-sided p-value of "symmetric about `bound` or below": the share of the 2^n ways to flip the signs of
-    the differences less `bound` whose mean is at least that observed. None where these are too many to count.
+    the differences less `bound` whose mean is at least that observed. None for more than 40 differences.
 
-    It needs no normality, but cannot fall below 2^-n: 1/8 for 3 pairs, 1/32 for 5.
+    It needs no normality, but cannot fall below 2^-n: 1/8 for 3 pairs, 1/32 for 5. A flip of all 2^n is a flip of each
+    half: of the sums of one half, sorted, those that reach the observed sum with each of the other's are counted.
     """
-    if 2 ** len(differences) > EXACT_ARRANGEMENTS:
+    import numpy as np
+
+    if len(differences) > MOST_FLIPPED:
         return None
-    return _exact([[value - bound for value in differences]], "samples")
+    shifted = [value - bound for value in differences]
+    half = len(shifted) // 2
+    sums, others = (_signed_sums(part) for part in (shifted[:half], shifted[half:]))
+    least = sum(shifted) - ROUNDING * sum(map(abs, shifted))
+    short = np.searchsorted(np.sort(sums), least - others, side="left")
+    return float((len(sums) - short).sum() / 2.0 ** len(shifted))
+
+
+def _signed_sums(values: Sequence[float]) -> np.ndarray:
+    """The sums of the values with each choice of signs, 2^n of them."""
+    import numpy as np
+
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums - value, sums + value])
+    return sums
 
 
 def permutation(left: Sequence[float], right: Sequence[float], bound: float) -> float | None:
@@ -141,19 +164,16 @@ def permutation(left: Sequence[float], right: Sequence[float], bound: float) -> 
     """
     if math.comb(len(left) + len(right), len(left)) > EXACT_ARRANGEMENTS:
         return None
-    return _exact([[value - bound for value in left], list(right)], "independent")
-
-
-def _exact(groups: list[list[float]], kind: str) -> float:
     import numpy as np
     from scipy import stats  # here, for it takes half a second
 
-    def statistic(*samples: np.ndarray, axis: int) -> np.ndarray:
-        means = [sample.mean(axis=axis) for sample in samples]
-        return means[0] - means[1] if len(means) == 2 else means[0]
-
     found = stats.permutation_test(
-        groups, statistic, permutation_type=kind, alternative="greater", n_resamples=np.inf, vectorized=True
+        ([value - bound for value in left], list(right)),
+        lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
+        permutation_type="independent",
+        alternative="greater",
+        n_resamples=np.inf,
+        vectorized=True,
     )
     return float(found.pvalue)
 

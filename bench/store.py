@@ -15,10 +15,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
-import types
-import typing
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,37 +30,18 @@ from bench.host import Host
 from bench.index import Index
 from bench.parts import replacing, sync
 from bench.run import Run, row
+from bench.schema import TYPES, fields_of
 
 VERSION = 1  # of every schema; a file of a newer one is refused, a column an older one lacks reads as null
 
-_ARROW = {
-    int: pa.int64(),
-    float: pa.float64(),
-    str: pa.string(),
-    bool: pa.bool_(),
-    tuple: pa.list_(pa.int64()),
-    datetime: pa.timestamp("us", tz="UTC"),
-}
-
-
-def _columns(record: type) -> list[pa.Field]:
-    def column(name: str, hint: Any) -> pa.Field:
-        optional = isinstance(hint, types.UnionType)
-        plain = next(t for t in typing.get_args(hint) if t is not type(None)) if optional else hint
-        return pa.field(name, _ARROW[plain])
-
-    hints = typing.get_type_hints(record)
-    return [column(f.name, hints[f.name]) for f in dataclasses.fields(record)]
-
-
 _VERSION_COLUMN = pa.field("schema_version", pa.int64())
-_CELL_COLUMNS = [pa.field(name, _ARROW[kind.type]) for name, kind in FIELDS.items()]
+_CELL_COLUMNS = [pa.field(name, TYPES[kind.type]) for name, kind in FIELDS.items()]
 _KEYS = [pa.field("cell_id", pa.string()), pa.field("run_id", pa.string())]
-RUNS = pa.schema([_VERSION_COLUMN, *_KEYS, *_CELL_COLUMNS, *(c for c in _columns(Run) if c not in _KEYS)])
-CURVES = pa.schema([_VERSION_COLUMN, *_KEYS, *_columns(Evaluation)])
-LAYERS = pa.schema([_VERSION_COLUMN, *_KEYS, *_columns(Layer)])
-SLICES = pa.schema([_VERSION_COLUMN, *_KEYS, *_columns(SlicePoint)])
-HOSTS = pa.schema([_VERSION_COLUMN, pa.field("host_id", pa.string()), *_columns(Host)])
+RUNS = pa.schema([_VERSION_COLUMN, *_KEYS, *_CELL_COLUMNS, *(c for c in fields_of(Run) if c not in _KEYS)])
+CURVES = pa.schema([_VERSION_COLUMN, *_KEYS, *fields_of(Evaluation)])
+LAYERS = pa.schema([_VERSION_COLUMN, *_KEYS, *fields_of(Layer)])
+SLICES = pa.schema([_VERSION_COLUMN, *_KEYS, *fields_of(SlicePoint)])
+HOSTS = pa.schema([_VERSION_COLUMN, pa.field("host_id", pa.string()), *fields_of(Host)])
 _TABLES = {"runs": RUNS, "curves": CURVES, "layers": LAYERS, "slices": SLICES, "hosts": HOSTS}
 _FILE_OF = {"runs": ("cell_id",), "hosts": ("host_id",)}  # the columns that name a row's file; else cell and run
 _PARTS = ("curves/*.parquet", "layers/*.parquet", "slices/*.parquet", "nets/*.pt")  # of a run; its row names them
@@ -247,10 +225,10 @@ class Store:
         return self._read(name, (f"{cell_id}-{run_id}" for cell_id, run_id in pairs))
 
     def _read(self, name: str, stems: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-        schema = _TABLES[name]
+        fields = _TABLES[name]
         folder, present = self.root / name, self._parts(name)
         wanted = present if stems is None else present & {f"{stem}.parquet" for stem in stems}
-        wanted_columns = schema.names if columns is None else ["schema_version", *columns]
+        wanted_columns = fields.names if columns is None else ["schema_version", *columns]
         with _storing(folder):
             table = self._index(name).read(wanted, wanted_columns)
         newest = max((v for v in table["schema_version"].unique().to_pylist() if v is not None), default=VERSION)

@@ -11,6 +11,7 @@ from typing import Any
 
 from bench import claim
 from bench import field as fields
+from bench.benchmark import WORKS, Benchmark, benchmarks
 from bench.cell import DEFAULTS, FIELDS, Cell, Recipe
 from bench.claim import Claim
 from bench.errors import FieldError, InputError, shown
@@ -19,7 +20,7 @@ from bench.matrix import Matrix, one_a_net, read_axes, read_selector, unknown_ke
 from bench.source import Source
 
 FOLDER = Path("ablations")
-KEYS = ("title", "question", "matrix", "recipe", "exclude", "include", "claim", "figure")
+KEYS = ("title", "question", "matrix", "recipe", "exclude", "include", "bench", "claim", "figure")
 FIGURES = ("curves", "errors", "throughput", "memory", "responses", "gradients", "slices")
 
 
@@ -46,6 +47,7 @@ class Study:
     figures: tuple[Figure, ...]
     path: Path
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    works: tuple[str, ...] = ()  # of a study of benchmarks: what is timed
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -56,6 +58,11 @@ class Study:
     def nets(self) -> tuple[Cell, ...]:
         """One cell, the first seed's, for each net (trained one way, on one data set)."""
         return one_a_net(self.cells)
+
+    @cached_property
+    def benchmarks(self) -> tuple[Benchmark, ...]:
+        """Its benchmarks, each once; none where it is a study of trained nets."""
+        return benchmarks(self.works, self.nets)
 
     @cached_property
     def sources(self) -> dict[str, Source]:
@@ -97,6 +104,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None, name: str | Non
         figures=tuple(_figure(f, w) for f, w in _tables(table, "figure", str(path))) or tuple(map(Figure, FIGURES)),
         path=path,
         overrides=dict(overrides),
+        works=_works(table, str(path)),
     )
     study.cells  # noqa: B018 - made now, so that what is wrong with them is said now
     study.sources  # noqa: B018
@@ -164,6 +172,25 @@ def _recipe(table: Any, where: str) -> dict[str, tuple[Any, ...]]:
         except FieldError as error:
             raise error.at(where) from None
     return {key: (value,) for key, value in table.items()}
+
+
+def _works(table: dict[str, Any], where: str) -> tuple[str, ...]:
+    if "bench" not in table:
+        return ()
+    where = f"{where}: [bench]"
+    if not isinstance(bench := table["bench"], dict):
+        raise InputError(f"{where}: must be a table, not {shown(bench)}")
+    for key in bench:
+        if key != "work":
+            raise unknown_key(key, ("work",), where)
+    works = bench.get("work", [])
+    works = works if isinstance(works, list) else [works]
+    for work in works or ["nothing"]:
+        if work not in WORKS:
+            raise FieldError("work", work, ", ".join(WORKS), where)
+    if stated := [key for key in ("claim", "figure") if key in table]:
+        raise InputError(f"{where}: a study of benchmarks has no [[{stated[0]}]]; its verdicts are resbench compare's and gate's")
+    return tuple(dict.fromkeys(works))
 
 
 def _check_excludes(matrix: Matrix) -> None:

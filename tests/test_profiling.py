@@ -12,7 +12,7 @@ from bench import floors, kinds, profiling
 from bench.cell import Arch, Cell, Recipe
 from bench.floors import Ceilings, Needs
 from bench.kinds import FORWARD, Scope, Share, Work
-from bench.profiling import Profile, collect, main, profile_steps, random_images, section
+from bench.profiling import Profile, collect, main, profile_steps, section
 from bench.train import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -127,15 +127,15 @@ def _small_ceilings(monkeypatch):
 
 
 @pytest.mark.usefixtures("_small_ceilings")
-@pytest.mark.parametrize("data", ["digits", "random"])
-def test_the_command_prints_a_table_a_net(capsys, monkeypatch, data):
-    monkeypatch.setattr(profiling, "random_images", lambda: random_images(count=50))
+@pytest.mark.parametrize("data", ["digits", "noise32"])
+def test_the_command_prints_a_table_a_net(capsys, monkeypatch, fresh_cache, data):
+    monkeypatch.setattr(builtin, "NOISE_BYTES", 1_000_000)
     options = f"--device cpu --data {data} --depth 8 --shortcut none A --batch 8 --steps 1 --precision fp32 bf16"
     assert main(options.split()) == 0
     page = capsys.readouterr().out
     assert page.startswith("# Where a step's time goes\n") and page.count("## ") == 4
     assert page.count("| convolution |") == page.count("- floor by bandwidth: ") == 4
-    assert ("ResNet-8-A, random (3 x 32 x 32), batch 8, bf16" in page) == (data == "random")
+    assert ("ResNet-8-A, noise32 (3 x 32 x 32), batch 8, bf16" in page) == (data == "noise32")
 
 
 @pytest.mark.parametrize(

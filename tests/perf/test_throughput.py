@@ -6,7 +6,6 @@ import torch
 from bench import dataset, gang, train
 from bench.cell import Arch, Cell, Recipe
 from bench.dataset import Dataset
-from bench.profiling import random_images
 from bench.replay import Replay
 from bench.source import Source
 from bench.train import Training
@@ -20,7 +19,7 @@ STEPS = 100 if GPU else 10
 @pytest.fixture(scope="module")
 def images() -> Dataset:
     """On a GPU noise of CIFAR's shape, of which a step takes as long; on a CPU digits."""
-    return random_images(60_000) if GPU else dataset.load(Source("digits"))
+    return dataset.load(Source("noise32" if GPU else "digits"))
 
 
 def a_training(images: Dataset, depth: int = 20, shortcut: str = "A", seed: int = 0, **fields) -> Training:

@@ -1,0 +1,102 @@
+"""What is timed: a kind of work, and the net, the recipe and the images that it is done with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from bench import field
+from bench.cell import DEFAULTS, FIELDS, Arch, Cell
+from bench.field import choice, of
+
+ARCH = tuple(field.kinds(Arch))
+# what each kind of work depends on, beside the images; the rest is left at its default, so that a benchmark has one id
+DEPENDS = {
+    "train": (*ARCH, "batch", "precision", "memory_format", "compiled", "crop_padding", "flip"),
+    "inference": (*ARCH, "batch", "precision", "memory_format"),
+    "evaluation": (*ARCH, "precision", "memory_format"),
+    "augmentation": ("batch", "memory_format", "crop_padding", "flip"),
+    "decoding": (),
+}
+WORKS = tuple(DEPENDS)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A kind of work on a cell's net and images. The seed and the length of a training are no part of it.
+
+    train: a training step, batch and update included · inference: a batch forward, in evaluation mode · evaluation: a
+    pass over images as training makes it, errors and losses counted · augmentation: making a training batch ·
+    decoding: JPEGs of the images into arrays, on the CPU.
+
+    Raises:
+        FieldError: for a kind of work that is not one of these.
+    """
+
+    work: str = of(choice(*WORKS))
+    cell: Cell
+
+    def __post_init__(self) -> None:
+        field.check(self)
+
+    @cached_property
+    def id(self) -> str:
+        """16 hexadecimal digits: SHA-256 of the work and the cell's id."""
+        return hashlib.sha256(f"{self.work} {self.cell.id}".encode()).hexdigest()[:16]
+
+    def flat(self) -> dict[str, Any]:
+        """The work and every field of the cell, one level deep."""
+        return {"work": self.work} | self.cell.flat()
+
+    @cached_property
+    def label(self) -> str:
+        """`train ResNet-20-A, batch 128, bf16, noise32`: what is the default of all is left out."""
+        depends, flat = DEPENDS[self.work], self.cell.flat()
+        parts = [f"{self.work} {self.cell.arch.label}" if "depth" in depends else self.work]
+        parts += [f"batch {flat['batch']}"] if "batch" in depends else []
+        told = ("width", "stride", "precision", "memory_format", "crop_padding", "flip")
+        parts += [_told(name, flat[name]) for name in told if name in depends and flat[name] != DEFAULTS[name]]
+        parts += ["compiled"] if flat["compiled"] and "compiled" in depends else []
+        return ", ".join([*parts, self.cell.data])
+
+
+def _told(name: str, value: Any) -> str:
+    return value if name in ("precision", "memory_format") else f"{name.replace('_', ' ')} {value}".lower()
+
+
+def benchmarks(works: Iterable[str], cells: Iterable[Cell]) -> tuple[Benchmark, ...]:
+    """Every kind of work on every cell, each benchmark once: cells that differ in what a work does not depend on are
+    one to it."""
+    cells = list(cells)
+    found = (Benchmark(work, _reduced(work, cell)) for work in works for cell in cells)
+    return tuple(dict.fromkeys(found))
+
+
+def select(found: Iterable[Benchmark], selector: Mapping[str, Sequence[Any]]) -> list[Benchmark]:
+    """Those that have one of the selector's values in each field it names: a field that a work does not depend on, none
+    of its benchmarks has."""
+
+    def matches(benchmark: Benchmark) -> bool:
+        has = ("work", "data", *DEPENDS[benchmark.work])
+        return all(name in has and benchmark.flat()[name] in values for name, values in selector.items())
+
+    return [benchmark for benchmark in found if matches(benchmark)]
+
+
+def from_flat(fields: dict[str, Any]) -> Benchmark:
+    """The benchmark with these fields, as `flat` gives them.
+
+    Raises:
+        FieldError: for an unknown name or a value that is not allowed.
+    """
+    fields = dict(fields)
+    return Benchmark(fields.pop("work"), Cell.from_flat(fields))
+
+
+def _reduced(work: str, cell: Cell) -> Cell:
+    flat = cell.flat()
+    kept = {name: flat[name] for name in FIELDS if name in DEPENDS[work]}
+    return Cell.from_flat(DEFAULTS | kept | {"data": cell.data})

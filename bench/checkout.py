@@ -1,0 +1,84 @@
+"""The code of a commit, or of a folder, to measure: commits are checked out beside, as git worktrees."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.errors import InputError, shown
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A folder with resbench's code: as it was named, where it is, its commit and whether its code differs from it.
+
+    The commit and when it was committed are None outside of git.
+    """
+
+    name: str
+    root: Path
+    commit: str | None
+    dirty: bool | None
+    committed: datetime | None
+
+    @property
+    def label(self) -> str:
+        """As it was named, and the commit: `HEAD~1 (74fdca1f0c2e)`."""
+        changed = " with changes" if self.dirty else ""
+        return f"{self.name} ({self.commit[:12]}{changed})" if self.commit else self.name
+
+
+@contextlib.contextmanager
+def opened(text: str) -> Iterator[Checkout]:
+    """The checkout that `text` names: a folder as it is (`.`, `./there`), or a commit in a worktree that is removed at
+    the end.
+
+    Raises:
+        InputError: where it is neither, or has no resbench in it.
+    """
+    commit = _git(Path(), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}")
+    if commit is None or text in (".", "..") or text.startswith(("./", "../", "/")):
+        yield _folder(text)
+        return
+    _git(Path(), "worktree", "prune")
+    with tempfile.TemporaryDirectory(prefix="resbench-") as temporary:
+        root = Path(temporary) / commit[:12]
+        if _git(Path(), "worktree", "add", "--quiet", "--detach", str(root), commit) is None:
+            raise InputError(f"{text}: git cannot check out {commit[:12]} beside")
+        try:
+            yield _checked(Checkout(text, root, commit, False, _committed(root)))
+        finally:
+            _git(Path(), "worktree", "remove", "--force", str(root))
+
+
+def _folder(text: str) -> Checkout:
+    root = Path(text)
+    if not root.is_dir():
+        raise InputError(f"{shown(text)}: neither a commit of this git repository nor a folder")
+    commit = _git(root, "rev-parse", "HEAD")
+    dirty = bool(_git(root, "status", "--porcelain", "--", "bench")) if commit else None
+    return _checked(Checkout(text, root.resolve(), commit, dirty, _committed(root) if commit else None))
+
+
+def _checked(checkout: Checkout) -> Checkout:
+    if not (checkout.root / "bench" / "__init__.py").is_file():
+        raise InputError(f"{checkout.label}: no checkout of resbench: it has no package bench")
+    return checkout
+
+
+def _committed(root: Path) -> datetime | None:
+    seconds = _git(root, "log", "-1", "--format=%ct")
+    return datetime.fromtimestamp(int(seconds), UTC) if seconds else None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

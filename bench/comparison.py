@@ -1,0 +1,237 @@
+"""Two checkouts compared: pairs of samples, the verdict on each benchmark's time, memory and size."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench import regress
+from bench.benchmark import Benchmark
+from bench.checkout import Checkout
+from bench.nvml import Gauge
+from bench.regress import INCONCLUSIVE, REGRESSION, Finding, Rule
+from bench.sample import COMPARISON, CONFIRMATION, Outcome
+from bench.sampling import Setting, instruments, sample
+
+FAILED = "failed"  # in head, where base gives a time
+NOT_MEASURED = "not measured"
+SAME, MORE, LESS, VARIES = "same", "more", "less", "varies"
+EXACT = ("parameters", "multiply_adds", "peak_allocated_bytes", "peak_reserved_bytes")
+HOPELESS = 2  # failures in a row, after which a benchmark is no longer tried
+CLOCKS_WITHIN = 0.02  # of each other, for a pair of a GPU's samples to be valid
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A benchmark's outcomes on both sides, taken in turns."""
+
+    number: int
+    base: Outcome
+    head: Outcome
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the pair is not valid; None where it is."""
+        for name, side in (("base", self.base), ("head", self.head)):
+            if side.failed:
+                return f"{name} failed: {side.failed}"
+            if side.trouble:
+                return side.trouble
+        clocks = self.base.sm_clock_mhz, self.head.sm_clock_mhz
+        if None not in clocks and abs(clocks[0] / clocks[1] - 1) > CLOCKS_WITHIN:
+            return f"the GPU's clock was {clocks[0]:.0f} MHz for base and {clocks[1]:.0f} MHz for head"
+        return None
+
+    @property
+    def ratio(self) -> float | None:
+        """ln(head's seconds / base's); None for an invalid pair. The windows lie beside each other in time, so each is
+        set against its neighbour, and the median of these counts."""
+        if self.trouble:
+            return None
+        windows = zip(self.head.window_seconds, self.base.window_seconds, strict=True)
+        return statistics.median(math.log(head / base) for head, base in windows)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A count or a number of bytes on both sides: of the samples of a side, the least and the most. `near`: what lies
+    between the sides is too little to speak of."""
+
+    name: str
+    base: tuple[int, int]
+    head: tuple[int, int]
+    near: bool = False
+
+    @property
+    def change(self) -> str:
+        """Exactly: same, more or less; where a side's own samples differ, only if no sample of one reaches the other."""
+        if self.near or self.base == self.head:
+            return SAME
+        if self.head[0] > self.base[1]:
+            return MORE
+        return LESS if self.head[1] < self.base[0] else VARIES
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the comparison says of one benchmark. `ruling` is a finding's, or failed or not measured, and `because` why."""
+
+    benchmark: Benchmark
+    ruling: str
+    because: str | None
+    finding: Finding | None
+    base_seconds: float | None
+    head_seconds: float | None
+    images: int | None
+    quantities: tuple[Quantity, ...] = ()
+    troubles: tuple[str, ...] = ()
+
+    @property
+    def grew(self) -> tuple[Quantity, ...]:
+        """The quantities of which head needs more."""
+        return tuple(quantity for quantity in self.quantities if quantity.change == MORE)
+
+    @property
+    def worse(self) -> bool:
+        """Whether head is slower, needs more, or fails where base does not."""
+        return self.ruling in (REGRESSION, FAILED) or bool(self.grew)
+
+
+@dataclass(frozen=True)
+class Bout:
+    """How two checkouts are compared: which, on what, by which rule, in how many pairs."""
+
+    base: Checkout
+    head: Checkout
+    benchmarks: Sequence[Benchmark]
+    setting: Setting
+    rule: Rule
+    pairs: int
+    spreads: Mapping[str, float]  # of a pair's ln ratio on this host, by benchmark id, where it is calibrated
+    slowdown: float = 0.0  # of head, on purpose
+
+
+Take = Callable[[str, int, Sequence[tuple[Benchmark, Outcome, Outcome]]], None]
+
+
+def compare(bout: Bout, gauge: Gauge, told: Callable[[str], None], taken: Take) -> list[Verdict]:
+    """Measure pairs, judge them, measure changes again in fresh pairs. `taken` gets the samples of each round of them:
+    their purpose, the number of the pair, and of each benchmark base's outcome and head's.
+
+    Pairs that are not valid are made up for, with up to half as many more.
+
+    Raises:
+        InputError: where a checkout cannot be measured.
+    """
+    first = list(rounds(bout, bout.benchmarks, COMPARISON, gauge, told, taken))
+    pairs = by_benchmark(bout.benchmarks, first)
+    findings = regress.judge(ratios(pairs), bout.rule, bout.spreads)
+    if doubtful := regress.candidates(findings):
+        told(f"changed: {len(doubtful)}; measured again in fresh pairs")
+        chosen = [benchmark for benchmark in bout.benchmarks if benchmark.id in doubtful]
+        again = by_benchmark(chosen, rounds(bout, chosen, CONFIRMATION, gauge, told, taken))
+        seconds = regress.judge(ratios(again), bout.rule, bout.spreads)
+        findings |= {name: regress.confirmed(findings[name], seconds[name]) for name in doubtful}
+        pairs = {name: [*found, *again.get(name, [])] for name, found in pairs.items()}
+    return [verdict(benchmark, pairs[benchmark.id], findings[benchmark.id], bout) for benchmark in bout.benchmarks]
+
+
+def rounds(
+    bout: Bout, benchmarks: Sequence[Benchmark], purpose: str, gauge: Gauge, told: Callable[[str], None], taken: Take
+) -> Iterator[tuple[Benchmark, Pair]]:
+    """The pairs of each benchmark, round by round; each round has fresh processes, every second one head first."""
+    wanted = {benchmark: bout.pairs for benchmark in benchmarks}  # valid pairs that are still to be taken
+    failures = dict.fromkeys(benchmarks, 0)
+    for number in range(bout.pairs + bout.pairs // 2):
+        due = [b for b in benchmarks if wanted[b] > 0 and failures[b] < HOPELESS]
+        if not due:
+            return
+        told(f"{purpose}: round {number + 1}, benchmarks: {len(due)}")
+        outcomes = _round(bout, due, gauge, head_first=number % 2 == 1)
+        taken(purpose, number, [(benchmark, *sides) for benchmark, sides in zip(due, outcomes, strict=True)])
+        for benchmark, (base, head) in zip(due, outcomes, strict=True):
+            pair = Pair(number, base, head)
+            failures[benchmark] = failures[benchmark] + 1 if base.failed or head.failed else 0
+            wanted[benchmark] -= pair.trouble is None
+            yield benchmark, pair
+
+
+def _round(bout: Bout, due: Sequence[Benchmark], gauge: Gauge, *, head_first: bool) -> list[tuple[Outcome, Outcome]]:
+    found = []
+    with instruments([bout.base, bout.head], bout.setting) as (base, head):
+        for benchmark in due:
+            if head_first:
+                theirs, ours = sample([head, base], benchmark, bout.setting, gauge, [bout.slowdown, 0.0])
+            else:
+                ours, theirs = sample([base, head], benchmark, bout.setting, gauge, [0.0, bout.slowdown])
+            found.append((ours, theirs))
+    return found
+
+
+def by_benchmark(benchmarks: Sequence[Benchmark], taken: Iterable[tuple[Benchmark, Pair]]) -> dict[str, list[Pair]]:
+    """The pairs of each benchmark, by its id."""
+    found: dict[str, list[Pair]] = {benchmark.id: [] for benchmark in benchmarks}
+    for benchmark, pair in taken:
+        found[benchmark.id].append(pair)
+    return found
+
+
+def ratios(pairs: Mapping[str, Sequence[Pair]]) -> dict[str, list[float | None]]:
+    """What is judged: the pairs' ln ratios."""
+    return {name: [pair.ratio for pair in found] for name, found in pairs.items()}
+
+
+def verdict(benchmark: Benchmark, pairs: Sequence[Pair], finding: Finding, bout: Bout) -> Verdict:
+    """All that the pairs of one benchmark say."""
+    sides = [[p.base for p in pairs if not p.base.failed], [p.head for p in pairs if not p.head.failed]]
+    seconds = [_median([o.seconds for o in side]) for side in sides]
+    troubles = tuple(dict.fromkeys(pair.trouble for pair in pairs if pair.trouble))
+    ruling, because = finding.ruling, None
+    if not all(sides):
+        ruling, because = (FAILED if sides[0] else NOT_MEASURED), (troubles or ("no pair was taken",))[0]
+    elif ruling == INCONCLUSIVE:
+        because = _doubt(finding, troubles)
+    elif finding.confirmed is False:
+        because = "a change was seen, and not again in fresh pairs"
+    return Verdict(
+        benchmark,
+        ruling,
+        because,
+        finding if all(sides) else None,
+        *seconds,
+        images=next((o.images for side in sides for o in side), None),
+        quantities=tuple(quantities(*sides, bout.rule.margin)) if all(sides) else (),
+        troubles=troubles,
+    )
+
+
+def _doubt(finding: Finding, troubles: Sequence[str]) -> str:
+    if finding.change is None:
+        return f"{finding.invalid} of {finding.invalid + finding.pairs} pairs not valid: {'; '.join(troubles)}"
+    if finding.confirmed is False:
+        return "a change was seen, and the fresh pairs are not valid"
+    return f"a slowdown of {finding.high:.1%} is not excluded"
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return statistics.median(present) if present else None
+
+
+def quantities(base: Sequence[Outcome], head: Sequence[Outcome], margin: float) -> Iterator[Quantity]:
+    """The counts and the bytes that both sides tell. A process's resident memory beyond what it began with is never
+    exactly the same: it counts as more or less only where it is so by more than the margin, and by a MiB."""
+    for name in EXACT:
+        sides = [[v for o in side if (v := getattr(o, name)) is not None] for side in (base, head)]
+        if all(sides):
+            yield Quantity(name, *((min(side), max(side)) for side in sides))
+    grown = [
+        [o.peak_rss_bytes - o.base_rss_bytes for o in side if o.peak_rss_bytes and o.base_rss_bytes]
+        for side in (base, head)
+    ]
+    if all(grown):
+        found = Quantity("resident_bytes", *((min(side), max(side)) for side in grown))
+        apart = max(found.head[0] - found.base[1], found.base[0] - found.head[1])
+        yield replace(found, near=apart <= max(margin * found.base[0], 2**20))

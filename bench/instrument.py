@@ -1,0 +1,211 @@
+"""The instrument: a process that times benchmarks of one checkout, told on its standard input what to do.
+
+It is run by path (`python -P bench/instrument.py`) with a checkout first on PYTHONPATH, and imports nothing of resbench
+but that checkout's `bench.works`: so one instrument measures two checkouts. Each benchmark is measured in a child of its
+own, forked before torch has started a thread or touched a device.
+
+A message and its answer are a line of JSON each:
+
+    (at the start)                         {"torch", "cuda", "cudnn", "cuda_available", "package"}
+    {"prepare": fields, "source", …}       {"images", "parameters", …, "warm_up": [seconds, …], "steady", "call": seconds}
+    {"window": calls, "slowdown": 0.0}     {"seconds", "cpu_seconds"}
+    {"end": true}                          {"allocated", "reserved", "resident", "base"} in bytes; the child is gone
+    {"ceilings": device, "threads"}        {"bandwidth", "rates"}
+
+What cannot be done is answered with {"failed": why, "cause": "refused" | "out-of-memory" | "error" | "died"}.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+WARM_UP_SECONDS = 0.1  # a window of the warm-up
+STEADY_WITHIN = 0.02  # of the windows before: the work is warm
+GROUP = 3  # windows that are compared with as many before them
+MOST_WARM_UPS = 30  # windows
+
+
+class Clock:
+    """Seconds of calls on a device: by its events on a GPU, else by the wall clock; and of this process's CPU time."""
+
+    def __init__(self, work: Any, device: str) -> None:
+        self._work, self._on_gpu = work, device.startswith("cuda")
+
+    def seconds(self, calls: int, slowdown: float = 0.0) -> dict[str, float]:
+        """What so many calls take. `slowdown` makes them take longer by that share: on a CPU by waiting busily, on a
+        GPU by more calls."""
+        cpu = time.process_time()
+        took = self._on_device(round(calls * (1 + slowdown))) if self._on_gpu else self._here(calls, slowdown)
+        return {"seconds": took, "cpu_seconds": time.process_time() - cpu}
+
+    def _here(self, calls: int, slowdown: float) -> float:
+        start = time.perf_counter()
+        with self._work.stream():
+            for _ in range(calls):
+                self._work.call()
+        if slowdown:
+            until = start + (time.perf_counter() - start) * (1 + slowdown)
+            while time.perf_counter() < until:
+                pass
+        return time.perf_counter() - start
+
+    def _on_device(self, calls: int) -> float:
+        import torch
+
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        with self._work.stream():
+            begin.record()
+            for _ in range(calls):
+                self._work.call()
+            end.record()
+        end.synchronize()
+        return begin.elapsed_time(end) / 1000
+
+
+def warm_up(seconds: Callable[[int], float]) -> tuple[list[float], bool, float]:
+    """Call until the time of a call no longer drifts: the windows' seconds, whether it got steady, and a call's seconds.
+
+    Steady is where the medians of the last `GROUP` windows and of those before them agree.
+    """
+    first = [seconds(1) for _ in range(5)]  # of which on a GPU the fourth is captured
+    call, windows = max(min(first[1:]), 1e-7), []
+    while len(windows) < MOST_WARM_UPS:
+        calls = max(1, round(WARM_UP_SECONDS / call))
+        windows.append(seconds(calls))
+        call = windows[-1] / calls
+        if len(windows) >= 2 * GROUP:
+            last, before = statistics.median(windows[-GROUP:]), statistics.median(windows[-2 * GROUP : -GROUP])
+            if abs(last / before - 1) < STEADY_WITHIN:
+                return windows, True, call
+    return windows, False, call
+
+
+class Child:
+    """What measures one benchmark, and ends."""
+
+    def __init__(self, hear: Callable[[], Any], say: Callable[[Any], None]) -> None:
+        self._hear, self._say = hear, say
+
+    def run(self, job: dict[str, Any]) -> None:
+        """Prepare, warm up, and time windows until told to end."""
+        import torch
+
+        from bench import works
+
+        device, base = job["device"], _resident()
+        _set_up(job["threads"])
+        work = works.prepare(job["prepare"], job["source"], device)
+        clock = Clock(work, device)
+        windows, steady, call = warm_up(lambda calls: clock.seconds(calls)["seconds"])
+        told = ("images", "parameters", "multiply_adds", "bytes", "step_multiply_adds")
+        self._say({name: getattr(work, name) for name in told} | {"warm_up": windows, "steady": steady, "call": call})
+        while (message := self._hear()) and "window" in message:
+            self._say(clock.seconds(message["window"], message.get("slowdown", 0.0)))
+        peaks = [None, None]
+        if device.startswith("cuda"):
+            peaks = [torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)]
+        self._say({"allocated": peaks[0], "reserved": peaks[1], "resident": _resident(), "base": base})
+
+    def ceilings(self, job: dict[str, Any]) -> None:
+        """What the device can do at best."""
+        from bench import works
+
+        _set_up(job["threads"])
+        self._say(works.ceilings(job["ceilings"]))
+
+
+def _set_up(threads: int) -> None:
+    """As cells are trained (`bench.worker.prepare`)."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+
+
+def _resident() -> int | None:
+    """The peak of the resident set in bytes; None where there is no /proc."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def _failure(error: Exception) -> dict[str, str]:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    text = next(iter(str(error).splitlines()), "") or type(error).__name__
+    if "ResbenchError" in kinds:
+        return {"failed": text, "cause": "refused"}
+    lacks = any(words in text.lower() for words in ("not enough memory", "can't allocate memory", "out of memory"))
+    cause = "out-of-memory" if lacks or isinstance(error, MemoryError) else "error"
+    return {"failed": f"{type(error).__name__}: {text}", "cause": cause}
+
+
+def _in_a_child(task: Callable[[], None], say: Callable[[Any], None]) -> None:
+    """Fork, do the task there, and wait for its end; a death without a word is told in its place."""
+    if child := os.fork():
+        _, status = os.waitpid(child, 0)
+        if code := os.waitstatus_to_exitcode(status):
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
+            say({"failed": how, "cause": "died"})
+        return
+    try:
+        task()
+    except Exception as error:
+        traceback.print_exc()
+        say(_failure(error))
+    finally:
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def serve(lines: int, answers: int) -> None:
+    """Answer messages until their end. The descriptors are unbuffered, for a child reads on where its parent stopped."""
+    source, target = open(lines, "rb", buffering=0), open(answers, "wb", buffering=0)  # noqa: SIM115
+
+    def hear() -> Any:
+        line = source.readline()
+        return json.loads(line) if line else None
+
+    def say(answer: Any) -> None:
+        target.write(json.dumps(answer).encode() + b"\n")
+
+    import torch
+
+    import bench
+    from bench import works  # noqa: F401 - so that no child needs to
+
+    say(
+        {
+            "torch": str(torch.__version__),
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "cuda_available": torch.cuda.is_available(),
+            "package": str(Path(bench.__file__).parent),
+        }
+    )
+    gc.collect()
+    gc.freeze()
+    while message := hear():
+        child = Child(hear, say)
+        if "prepare" in message:
+            _in_a_child(lambda child=child, job=message: child.run(job), say)
+        elif "ceilings" in message:
+            _in_a_child(lambda child=child, job=message: child.ceilings(job), say)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the whole group; the parent decides
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what is printed by others is no answer
+    serve(os.dup(0), answers)

@@ -1,0 +1,122 @@
+"""Whether code got slower: the verdict on pairs of two sides' times, for many benchmarks at once.
+
+A pair gives ln(head's seconds / base's): its mean over pairs is what is judged, since errors of a ratio are of its
+logarithm, and slower by 2 % and faster by 2 % are then as far from 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench import stats
+
+REGRESSION = "regression"
+IMPROVEMENT = "improvement"
+STEADY = "no regression"
+INCONCLUSIVE = "inconclusive"
+LEAST_PAIRS = 5  # of which a sign-flip test can reject at 5 %: 1/32
+MOST_PAIRS = stats.MOST_FLIPPED
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When head is called slower than base by more than `margin` (0.02: by 2 %).
+
+    All three: the one-sided lower bound of the mean at `confidence` (Student's t over pairs) is above the margin; an
+    exact sign-flip test says at `level` that there is any slowdown, after Benjamini and Hochberg over the benchmarks;
+    and a fresh run agrees (`agrees`). An improvement is the mirror image. Inconclusive: fewer than `valid` of the pairs
+    are valid, or a slowdown of twice the margin is not excluded.
+    """
+
+    margin: float = 0.02
+    confidence: float = 0.95
+    level: float = 0.05
+    valid: float = 0.6
+
+    def margin_on(self, spread: float | None, pairs: int) -> float:
+        """The margin on a host where ln ratios of two equal sides have this standard deviation, in one of so many
+        pairs: what their mean stays within 19 times in 20, if that is more."""
+        return max(self.margin, math.expm1(1.96 * spread / math.sqrt(pairs)) if spread else 0.0)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the pairs of one benchmark say; `change`, `low` and `high` are relative: 0.02 is slower by 2 %.
+
+    `low` and `high` are one-sided bounds, each at the rule's confidence. `p_slower` and `p_faster` are the sign-flip
+    test's, adjusted for the number of benchmarks. `confirmed` is None where no confirmation was asked for. All but the
+    first and the last are None where there are too few valid pairs to say.
+    """
+
+    ruling: str
+    pairs: int
+    invalid: int
+    margin: float
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_slower: float | None = None
+    p_faster: float | None = None
+    confirmed: bool | None = None
+
+
+def judge(
+    ratios: Mapping[str, Sequence[float | None]],
+    rule: Rule,
+    spreads: Mapping[str, float] | None = None,
+) -> dict[str, Finding]:
+    """What each benchmark's pairs say, before confirmation: natural logarithms of ratios, None for an invalid pair."""
+    spreads = spreads or {}
+    valid = {name: [value for value in values if value is not None] for name, values in ratios.items()}
+    enough = [n for n, v in valid.items() if len(v) >= LEAST_PAIRS and len(v) >= rule.valid * len(ratios[n])]
+    slower = stats.benjamini_hochberg([stats.sign_flip(valid[name], 0.0) for name in enough])
+    faster = stats.benjamini_hochberg([stats.sign_flip([-v for v in valid[name]], 0.0) for name in enough])
+    p_values = dict(zip(enough, zip(slower, faster, strict=True), strict=True))
+    found = {}
+    for name, values in valid.items():
+        margin = rule.margin_on(spreads.get(name), max(1, len(values)))
+        invalid = len(ratios[name]) - len(values)
+        if name in p_values:
+            found[name] = _finding(values, invalid, margin, *p_values[name], rule)
+        else:
+            found[name] = Finding(INCONCLUSIVE, len(values), invalid, margin)
+    return found
+
+
+def _finding(
+    values: Sequence[float], invalid: int, margin: float, p_slower: float, p_faster: float, rule: Rule
+) -> Finding:
+    effect = stats.paired(values)
+    low, high = effect.interval(2 * rule.confidence - 1)
+    bound = math.log1p(margin)
+    if low > bound and p_slower <= rule.level:
+        ruling = REGRESSION
+    elif high < -bound and p_faster <= rule.level:
+        ruling = IMPROVEMENT
+    else:
+        ruling = STEADY if high < 2 * bound else INCONCLUSIVE
+    relative = (math.expm1(value) for value in (effect.mean, low, high))
+    return Finding(ruling, len(values), invalid, margin, *relative, p_slower, p_faster)
+
+
+def candidates(found: Mapping[str, Finding]) -> list[str]:
+    """The benchmarks that a fresh run has to confirm."""
+    return [name for name, finding in found.items() if finding.ruling in (REGRESSION, IMPROVEMENT)]
+
+
+def confirmed(first: Finding, again: Finding) -> Finding:
+    """The first finding, where it was a change, after a fresh run: it stands if that agrees, else nothing is shown."""
+    if agrees(first, again):
+        return replace(first, confirmed=True)
+    return replace(first, ruling=INCONCLUSIVE if again.change is None else STEADY, confirmed=False)
+
+
+def agrees(first: Finding, again: Finding) -> bool:
+    """Whether a fresh run shows the same: any change that way at the rule's confidence, estimated beyond the margin."""
+    if again.change is None:
+        return False
+    if first.ruling == REGRESSION:
+        return again.low > 0 and again.change > first.margin
+    return again.high < 0 and math.log1p(again.change) < -math.log1p(first.margin)

@@ -1,0 +1,82 @@
+"""One benchmark measured once, by one process: a row of the history."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from datetime import datetime
+
+HISTORY, CONFIRMATION, COMPARISON, CALIBRATION, IMPORTED = PURPOSES = (
+    "history",
+    "confirmation",
+    "comparison",
+    "calibration",
+    "imported",
+)
+
+
+@dataclass(frozen=True)
+class Taking:
+    """When, where and of what code samples were taken: what those of one process have in common.
+
+    `measurement_id` is of all samples that one command took; `side` (base or head) and `pair` place a sample within a
+    comparison. `dirty` is whether the code differs from the commit. Times are UTC.
+    """
+
+    measurement_id: str
+    purpose: str
+    side: str | None
+    pair: int | None
+    commit: str | None
+    dirty: bool | None
+    committed: datetime | None
+    host_id: str
+    device: str
+    threads: int
+    started: datetime
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was measured. Times are seconds, memory bytes; what could not be read is None, and `unread` says why.
+
+    `window_seconds` and `cpu_seconds` (of the process's CPU time) are the raw windows, of `calls` calls each, after
+    those of the warm-up, which `steady` says ended in no more drift. `seconds` is a call's: the median of the windows
+    over `calls`. `images` are those of a call. The shares are of the device's measured copy bandwidth and matrix rate,
+    by what a training step moves and computes at least (`bench.floors`). `trouble`, where set, is why the sample is
+    not valid. `failed` is why there is none, `cause` of what kind (`bench.instrument`).
+    """
+
+    failed: str | None = None
+    cause: str | None = None
+    images: int | None = None
+    calls: int | None = None
+    window_seconds: tuple[float, ...] = ()
+    cpu_seconds: tuple[float, ...] = ()
+    warm_up_seconds: tuple[float, ...] = ()
+    steady: bool | None = None
+    bandwidth_share: float | None = None
+    arithmetic_share: float | None = None
+    joules_per_1000_images: float | None = None
+    parameters: int | None = None
+    multiply_adds: int | None = None
+    peak_allocated_bytes: int | None = None
+    peak_reserved_bytes: int | None = None
+    peak_rss_bytes: int | None = None
+    base_rss_bytes: int | None = None
+    gpu_memory_used_bytes: int | None = None
+    sm_clock_mhz: float | None = None
+    temperature_celsius: float | None = None
+    power_watts: float | None = None
+    trouble: str | None = None
+    unread: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Of a call; None where there is no window."""
+        return statistics.median(self.window_seconds) / self.calls if self.window_seconds and self.calls else None
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Likewise."""
+        return self.images / self.seconds if self.images and self.seconds else None

@@ -1,0 +1,197 @@
+"""Samples of benchmarks: each from a fresh process of one checkout, or pairs of two, their windows taken in turns."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.benchmark import Benchmark
+from bench.checkout import Checkout
+from bench.errors import InputError
+from bench.nvml import Gauge, Reading
+from bench.pool import TEMPLATE
+from bench.sample import Outcome
+from bench.source import Source
+
+INSTRUMENT = Path(__file__).with_name("instrument.py")
+PREPARE_SECONDS, WINDOW_SECONDS, START_SECONDS = 900.0, 300.0, 300.0  # after which a process is given up
+ORDER = (0, 1, 1, 0)  # of two sides' windows, again and again: drift over four of them cancels
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How samples are taken: on which device (a torch device) and GPU, with how many threads of torch on a CPU, and
+    how many windows of at least how many seconds a sample has. `sources` are data sets by identity."""
+
+    device: str = "cpu"
+    gpu_uuid: str | None = None
+    threads: int = 1
+    windows: int = 8
+    window_seconds: float = 0.1
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.window_seconds < 0.1:
+            raise InputError(f"{self.window_seconds:g} s: a window must be of at least 0.1 s")
+
+
+class Instrument:
+    """A process that measures one checkout's benchmarks, one at a time (`bench.instrument`)."""
+
+    def __init__(self, checkout: Checkout, setting: Setting) -> None:
+        environment = os.environ | TEMPLATE | {"PYTHONPATH": str(checkout.root)}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or every start compiles anew
+        if setting.gpu_uuid:
+            environment["CUDA_VISIBLE_DEVICES"] = setting.gpu_uuid
+        self.checkout = checkout
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", INSTRUMENT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            cwd=checkout.root,
+            bufsize=0,
+        )
+        self._pending = b""
+        self.toolkit: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Wait until it is ready; what it imported is that of its checkout.
+
+        Raises:
+            InputError: where the checkout cannot be measured.
+        """
+        answer = self._answer(START_SECONDS)
+        if "failed" in answer:
+            reason = answer["failed"]
+            raise InputError(f"{self.checkout.label}: its benchmarks cannot be measured ({reason}); needs bench.works")
+        if Path(answer["package"]).parent.resolve() != self.checkout.root.resolve():
+            raise InputError(f"{self.checkout.label}: {answer['package']} was imported in its place")
+        self.toolkit = answer
+
+    def ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Its answer; a process that does not answer in so many seconds is ended, and that is the answer."""
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        except OSError:
+            return {"failed": "its process is gone", "cause": "died"}
+        return self._answer(seconds)
+
+    def _answer(self, seconds: float) -> dict[str, Any]:
+        until = time.monotonic() + seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._pending:
+                if not selector.select(max(0.0, until - time.monotonic())):
+                    self.close()
+                    return {"failed": f"no answer within {seconds:g} s", "cause": "died"}
+                if not (found := os.read(self._process.stdout.fileno(), 1 << 16)):
+                    return {"failed": f"its process ended with status {self._process.wait()}", "cause": "died"}
+                self._pending += found
+        line, _, self._pending = self._pending.partition(b"\n")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End it, and the child that it waits for: both end with their standard input."""
+        self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+@contextmanager
+def instruments(checkouts: Sequence[Checkout], setting: Setting) -> Iterator[list[Instrument]]:
+    """A fresh process for each checkout; they start side by side.
+
+    Raises:
+        InputError: where a checkout cannot be measured.
+    """
+    with ExitStack() as stack:
+        started = []
+        for checkout in checkouts:
+            started.append(Instrument(checkout, setting))
+            stack.callback(started[-1].close)
+        for instrument in started:
+            instrument.start()
+        yield started
+
+
+def sample(
+    sides: Sequence[Instrument],
+    benchmark: Benchmark,
+    setting: Setting,
+    gauge: Gauge,
+    slowdowns: Sequence[float] = (0.0, 0.0),
+) -> list[Outcome]:
+    """Measure a benchmark on one side, or on two in turns: what each of them gave, in their order.
+
+    Each side's child prepares and warms up, then the windows are taken, of as many calls on every side. `slowdowns`
+    slow a side down on purpose, by that share.
+    """
+    job = {
+        "prepare": benchmark.flat(),
+        "source": str(setting.sources.get(benchmark.cell.data, benchmark.cell.data)),
+        "device": setting.device,
+        "threads": setting.threads,
+    }
+    idle = gauge.read()
+    ready = [side.ask(job, PREPARE_SECONDS) for side in sides]
+    if any("failed" in answer for answer in ready):
+        for side, answer in zip(sides, ready, strict=True):
+            if "failed" not in answer:
+                side.ask({"end": True}, WINDOW_SECONDS)
+        return [Outcome(failed=answer.get("failed"), cause=answer.get("cause")) for answer in ready]
+    calls = math.ceil(1.1 * setting.window_seconds / min(answer["call"] for answer in ready))
+    windows: list[list[dict[str, Any]]] = [[] for _ in sides]
+    readings: list[list[Reading]] = [[gauge.read()] for _ in sides]
+    for number in range(setting.windows * len(sides)):
+        which = ORDER[number % len(ORDER)] if len(sides) == 2 else 0
+        windows[which].append(sides[which].ask({"window": calls, "slowdown": slowdowns[which]}, WINDOW_SECONDS))
+        readings[which].append(gauge.read())
+    ends = [side.ask({"end": True}, WINDOW_SECONDS) for side in sides]
+    alone = len(sides) == 1
+    return [
+        _outcome(*each, calls, idle, alone) for each in zip(ready, windows, ends, readings, strict=True)
+    ]
+
+
+def _outcome(
+    ready: Mapping[str, Any],
+    windows: Sequence[Mapping[str, Any]],
+    end: Mapping[str, Any],
+    readings: Sequence[Reading],
+    calls: int,
+    idle: Reading,
+    alone: bool,
+) -> Outcome:
+    for answer in (*windows, end):
+        if "failed" in answer:
+            return Outcome(failed=answer["failed"], cause=answer["cause"])
+    return Outcome(
+        images=ready["images"],
+        calls=calls,
+        window_seconds=tuple(window["seconds"] for window in windows),
+        cpu_seconds=tuple(window["cpu_seconds"] for window in windows),
+        warm_up_seconds=tuple(ready["warm_up"]),
+        steady=ready["steady"],
+        parameters=ready["parameters"],
+        multiply_adds=ready["multiply_adds"],
+        peak_allocated_bytes=end["allocated"],
+        peak_reserved_bytes=end["reserved"],
+        peak_rss_bytes=end["resident"],
+        base_rss_bytes=end["base"],
+    )
