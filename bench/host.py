@@ -7,12 +7,13 @@ import json
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bench.errors import DeviceError
+from bench.nvml import ask
 
 VECTOR_FLAGS = ("avx", "fma", "amx", "asimd", "sve", "bf16")  # how the names of those that matter begin
 
@@ -67,6 +68,26 @@ class Host:
     def label(self) -> str:
         """The device in words: `NVIDIA H100 80GB HBM3`, `AMD EPYC, 2 cores`."""
         return self.gpu or f"{self.cpu}, {self.cores} core{'s' if self.cores > 1 else ''}"
+
+
+def differences(left: Host, right: Host) -> list[tuple[str, Any, Any]]:
+    """The fields in which two hosts differ, with the value of each; none of hosts with one id."""
+    pairs = ((f.name, getattr(left, f.name), getattr(right, f.name)) for f in fields(Host))
+    return [(name, mine, theirs) for name, mine, theirs in pairs if mine != theirs]
+
+
+def unlike(left: Host, right: Host) -> str:
+    """In words what tells two hosts apart: `driver 550.1 against 560.2; torch 2.14 against 2.15`."""
+    return "; ".join(f"{_words(name)} {_shown(a)} against {_shown(b)}" for name, a, b in differences(left, right))
+
+
+def _words(name: str) -> str:
+    names = {"cpu": "CPU", "gpu": "GPU", "cuda": "CUDA", "cudnn": "cuDNN", "gib": "GiB"}
+    return " ".join(names.get(word, word) for word in name.split("_"))
+
+
+def _shown(value: Any) -> str:
+    return "unknown" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def describe(toolkit: Toolkit, gpu: Gpu | None) -> Host:
@@ -169,19 +190,15 @@ def _visible(found: list[Gpu], listed: str) -> list[Gpu]:
 
 
 def _gpu(nvml: Any, handle: Any) -> Gpu:
-    def ask(question: Callable[[], Any]) -> Any:
-        try:
-            answer = question()
-        except nvml.NVMLError:
-            return None
-        return answer.decode() if isinstance(answer, bytes) else answer
+    def told(question: Callable[[], Any]) -> Any:
+        return ask(question)[0]
 
-    memory = ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total)
-    milliwatts = ask(lambda: nvml.nvmlDeviceGetPowerManagementLimit(handle))
+    memory = told(lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    milliwatts = told(lambda: nvml.nvmlDeviceGetPowerManagementLimit(handle))
     return Gpu(
-        uuid=ask(lambda: nvml.nvmlDeviceGetUUID(handle)) or "",
-        name=ask(lambda: nvml.nvmlDeviceGetName(handle)) or "unnamed GPU",
+        uuid=told(lambda: nvml.nvmlDeviceGetUUID(handle)) or "",
+        name=told(lambda: nvml.nvmlDeviceGetName(handle)) or "unnamed GPU",
         memory_bytes=memory,
         power_limit_watts=None if milliwatts is None else milliwatts / 1000,
-        driver=ask(nvml.nvmlSystemGetDriverVersion),
+        driver=told(nvml.nvmlSystemGetDriverVersion),
     )

@@ -1,9 +1,9 @@
 """What machine this is: NVML through a scripted stand-in, and its real absence."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import pytest
+from fakenvml import FakeNvml
 from synthetic import a_host
 
 from bench import host
@@ -11,37 +11,6 @@ from bench.errors import DeviceError
 from bench.host import Gpu, Toolkit
 
 TOOLKIT = Toolkit("2.11.0", "13.0", 91900, cuda_available=True)
-
-
-class NVMLError(Exception):
-    pass
-
-
-class FakeNvml:
-    """As much of pynvml as is asked, with failures on demand."""
-
-    NVMLError = NVMLError
-
-    def __init__(self, uuids, failing=()):
-        self._uuids, self._failing = uuids, failing
-
-    def __getattr__(self, name):
-        answers = {
-            "nvmlInit": lambda: None,
-            "nvmlShutdown": lambda: None,
-            "nvmlDeviceGetCount": lambda: len(self._uuids),
-            "nvmlDeviceGetHandleByIndex": lambda index: index,
-            "nvmlDeviceGetUUID": lambda index: self._uuids[index].encode(),
-            "nvmlDeviceGetName": lambda _: "NVIDIA H200",
-            "nvmlDeviceGetMemoryInfo": lambda _: SimpleNamespace(total=141 * 2**30),
-            "nvmlDeviceGetPowerManagementLimit": lambda _: 700_000,
-            "nvmlSystemGetDriverVersion": lambda: "580.1",
-        }
-
-        def fails(*_):
-            raise NVMLError("of the test")
-
-        return fails if name in self._failing else answers[name]
 
 
 def test_gpus_as_nvml_names_them():
@@ -133,3 +102,24 @@ def test_machines_of_one_name_and_other_instructions_are_two_hosts(tmp_path):
 def test_a_host_recorded_before_instructions_were_keeps_its_id():
     host_then = host.Host("AMD EPYC", 2, 24, "Linux x86_64", None, None, None, None, "2.15.0+cu132", None, None, None)
     assert host_then.id == "c92272e6f442"
+
+
+def test_what_tells_two_hosts_apart():
+    gpu = {"gpu": "NVIDIA H200", "driver": "550.1", "gpu_power_limit_watts": 700.0}
+    one, other = a_host(**gpu, torch="2.14"), a_host(**gpu | {"driver": "560.2"}, torch="2.15")
+    assert host.differences(one, other) == [("driver", "550.1", "560.2"), ("torch", "2.14", "2.15")]
+    assert host.unlike(one, other) == "driver 550.1 against 560.2; torch 2.14 against 2.15"
+    assert host.differences(one, one) == [] and host.unlike(one, one) == ""
+
+
+def test_an_unlike_field_is_named_as_one_says_it():
+    one, other = a_host(gpu_power_limit_watts=700.0), a_host(gpu="NVIDIA H200", cudnn=91900)
+    words = "GPU unknown against NVIDIA H200; GPU power limit watts 700 against unknown; cuDNN unknown against 91900"
+    assert host.unlike(one, other) == words
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(host.Host)])
+def test_hosts_differ_where_their_ids_do(field):
+    one = a_host(instructions="avx2")
+    other = dataclasses.replace(one, **{field: "another"})
+    assert [name for name, *_ in host.differences(one, other)] == [field] and one.id != other.id

@@ -1,0 +1,121 @@
+"""What passed on a GPU: from made-up readings, and with a sampler on a scripted library."""
+
+import threading
+import time
+
+import pytest
+from fakenvml import FakeNvml
+
+from bench.nvml import Reading, open_gauge
+from bench.span import Sampler, Span
+
+QUIET = {
+    "software power cap": 100.0,
+    "software thermal slowdown": 1.0,
+    "hardware thermal slowdown": 2.0,
+    "hardware power brake": 3.0,
+}
+
+
+def span(first=None, last=None, polls=()):
+    """From one reading to another, which tell of no change but these."""
+    same = {"slowdowns": QUIET, "ecc_uncorrected": 4, "energy_joules": 10.0}
+    return Span.between(Reading(**same | (first or {})), Reading(**same | (last or {})), polls, 2.0)
+
+
+def slowed(**seconds):
+    after = {reason: value + seconds.get(reason.replace(" ", "_"), 0.0) for reason, value in QUIET.items()}
+    return span(last={"slowdowns": after})
+
+
+def test_counters_are_taken_apart():
+    passed = span(last={"energy_joules": 710.0})
+    assert (passed.joules, passed.slowdowns, passed.uncorrected) == (700.0, {}, 0)
+    assert passed.trouble() is None
+
+
+def test_a_software_power_cap_is_recorded_and_no_trouble():
+    passed = slowed(software_power_cap=1.5)
+    assert passed.slowdowns == {"software power cap": 1.5} and passed.trouble() is None
+
+
+@pytest.mark.parametrize("reason", ["software thermal slowdown", "hardware thermal slowdown", "hardware power brake"])
+def test_heat_and_the_power_brake_are(reason):
+    assert slowed(**{reason.replace(" ", "_"): 0.25}).trouble() == f"{reason} for 0.25 s"
+
+
+def test_so_is_heat_as_older_drivers_tell_it():
+    passed = span({"slowdowns": {"thermal slowdown": 1.0}}, {"slowdowns": {"thermal slowdown": 1.5}})
+    assert passed.trouble() == "thermal slowdown for 0.5 s"
+
+
+def test_so_are_memory_errors_and_company():
+    assert span(last={"ecc_uncorrected": 5}).trouble() == "1 uncorrected memory error"
+    assert (
+        span(polls=[Reading(other_computing=2), Reading(other_computing=0)]).trouble() == "2 other processes on the GPU"
+    )
+    both = span({"other_computing": 1}, {"other_computing": 1, "ecc_uncorrected": 6})
+    assert both.trouble() == "2 uncorrected memory errors; 1 other process on the GPU"
+    assert span({"other_processes": 1}, {"other_processes": 1}).trouble() is None  # a display
+
+
+def test_what_could_not_be_read_is_none_and_no_trouble():
+    nothing = Reading(unread={"energy_joules": "Not Supported"})
+    passed = Span.between(nothing, nothing, [nothing], 1.0)
+    assert passed.unread == {"energy_joules": "Not Supported"} and passed.trouble() is None
+    told = {name: value for name, value in vars(passed).items() if name not in ("seconds", "polls", "unread")}
+    assert set(told.values()) == {None}
+    assert Span.between(Reading(energy_joules=1.0, slowdowns={}), nothing, [], 1.0).slowdowns is None
+
+
+def test_a_counter_that_began_anew_tells_nothing():
+    passed = span(last={"energy_joules": 1.0, "ecc_uncorrected": 0, "slowdowns": dict.fromkeys(QUIET, 0.0)})
+    assert (passed.joules, passed.uncorrected, passed.slowdowns) == (None, None, {})
+
+
+def test_clocks_are_those_of_the_polls():
+    ends = {"sm_clock_mhz": 300, "temperature_celsius": 80}
+    polls = [Reading(sm_clock_mhz=clock, temperature_celsius=70) for clock in (1900, 1980, 1980)]
+    passed = span(ends, ends, polls)
+    assert (passed.sm_clock_mhz_mean, passed.sm_clock_mhz_median) == (pytest.approx(1953.333, abs=0.001), 1980)
+    assert (passed.temperature_celsius_max, passed.polls) == (80, 3)
+    assert span(ends, ends).sm_clock_mhz_mean == 300
+
+
+def test_a_sampler_sees_what_happens_inside():
+    library = FakeNvml()
+    with open_gauge("GPU-a", library) as gauge, Sampler(gauge, {1}, interval=0.001) as sampler:
+        library.clock, library.celsius, library.computing = 1500, 91, [1, 2]
+        deadline = time.monotonic() + 20
+        while len(sampler._polls) < 3 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        library.millijoules += 9_000
+        library.counters[270] += 40_000_000
+        library.clock, library.celsius, library.computing = 1980, 60, [1]
+    passed = sampler.span
+    assert passed.polls >= 3 and passed.seconds > 0
+    assert (passed.joules, passed.temperature_celsius_max, passed.other_computing) == (9.0, 91, 1)
+    assert passed.sm_clock_mhz_median < 1980
+    assert passed.trouble() == "hardware thermal slowdown for 0.04 s; 1 other process on the GPU"
+    assert "nvml" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_sampler_of_a_gpu_that_gets_lost():
+    library = FakeNvml()
+    with open_gauge("GPU-a", library) as gauge, Sampler(gauge, interval=0.001) as sampler:
+        library.lost = True
+    assert sampler.span.joules is None and sampler.span.unread["energy_joules"] == "GPU is lost"
+
+
+def test_a_sampler_of_no_gpu_starts_no_thread():
+    before = threading.active_count()
+    with open_gauge(None) as gauge, Sampler(gauge) as sampler:
+        assert threading.active_count() == before
+    assert sampler.span.polls == 0 and sampler.span.trouble() is None
+
+
+def test_what_is_measured_may_raise():
+    library = FakeNvml()
+    with pytest.raises(ZeroDivisionError), open_gauge("GPU-a", library) as gauge, Sampler(gauge) as sampler:
+        raise ZeroDivisionError
+    assert sampler.span.joules == 0.0 and library.opened == 0
