@@ -3,61 +3,16 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import selection
 from bench.errors import EXIT_CELLS_FAILED, EXIT_INTERRUPTED, EXIT_OK, FieldError, InputError
 
 if TYPE_CHECKING:
     from bench.study import Study
-
-
-def _study(options: Namespace) -> Study:
-    from bench import study
-
-    if options.name is not None and not options.name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        raise FieldError("--name", options.name, "letters, digits, '.', '_' and '-'")
-    return study.load(study.find(options.study), dict(map(_setting, options.set)), options.name)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    from bench.matrix import AXES, read_axes, unknown_key
-
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--set {text}: must be KEY=VALUE")
-    if key not in AXES:
-        raise unknown_key(key, AXES, f"--set {text}")
-    read_axes({key: _value(value)}, f"--set {text}")  # said here, where it was given
-    return key, _value(value)
-
-
-def _value(text: str) -> Any:
-    """A value as TOML has it, or the bare word: `shortcut=none`."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        return text
-
-
-def _cells(options: Namespace, study: Study) -> list[Any]:
-    from bench.matrix import read_selector, select
-
-    if options.only is None:
-        return list(study.cells)
-    wanted: dict[str, Any] = {}
-    for part in options.only.split(","):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise InputError(f"--only {options.only}: must be KEY=VALUE,KEY=VALUE")
-        wanted[key.strip()] = [_value(item) for item in value.split("|")]
-    cells = select(study.cells, read_selector(wanted, f"--only {options.only}"))
-    if not cells:
-        raise InputError(f"--only {options.only}: no cell of {study.name} matches")
-    return cells
 
 
 def run(options: Namespace) -> int:
@@ -69,8 +24,8 @@ def run(options: Namespace) -> int:
 
     if options.max_seeds and not options.until_decided:
         raise InputError("--max-seeds: only with --until-decided")
-    study = _study(options)
-    cells, store = _cells(options, study), Store(options.results)
+    study = selection.study(options)
+    cells, store = selection.cells(options, study), Store(options.results)
     console = Console(soft_wrap=False)
     if options.dry_run:
         from bench import plan
@@ -137,8 +92,8 @@ def judge(options: Namespace) -> int:
     from bench import rounds, statement
     from bench.store import Store
 
-    study = _study(options)
-    cells, store = _cells(options, study), Store(options.results)
+    study = selection.study(options)
+    cells, store = selection.cells(options, study), Store(options.results)
     if not study.claims:
         raise InputError(f"{study.path}: states no claim to judge; [[claim]] tables do")
     if not store.root.is_dir():
@@ -164,11 +119,7 @@ def _with_more_seeds(options: Namespace, cells: list[Any], store: Any) -> list[A
     """The cells, and those of further seeds that are recorded, unless the seeds are chosen by hand."""
     from bench import seeds
 
-    return cells if _seeds_by_hand(options) else seeds.extended(cells, store)
-
-
-def _seeds_by_hand(options: Namespace) -> bool:
-    return any(part.partition("=")[0].strip() == "seed" for part in (options.only or "").split(","))
+    return cells if selection.seeds_by_hand(options) else seeds.extended(cells, store)
 
 
 def slices(options: Namespace) -> int:
@@ -180,9 +131,9 @@ def slices(options: Namespace) -> int:
     from bench.analysis import Slicing
     from bench.store import Store
 
-    study = _study(options)
-    cells, store = _cells(options, study), Store(options.results)
-    if not _seeds_by_hand(options):
+    study = selection.study(options)
+    cells, store = selection.cells(options, study), Store(options.results)
+    if not selection.seeds_by_hand(options):
         cells = slices.lowest_seeds(cells)
     dimensions = 1 if options.one_dimensional else 2
     slicing = Slicing(options.images, options.steps, options.span, options.direction_seed, dimensions)
@@ -211,8 +162,8 @@ def report(options: Namespace) -> int:
         page = sidebyside.write(_side(options, options.study), _side(options, options.other), options.reports)
         print(f"report: {page}")
         return EXIT_OK
-    study = _study(options)
-    cells, store = _cells(options, study), Store(options.results)
+    study = selection.study(options)
+    cells, store = selection.cells(options, study), Store(options.results)
     further = _with_more_seeds(options, cells, store)[len(cells) :]
     page = report.write(study, cells, store, options.reports, further=further)
     print(f"report: {page}")
@@ -226,8 +177,8 @@ def _side(options: Namespace, which: str) -> Any:
 
     if (Path(which) / "runs").is_dir():
         return compare.of_folder(which, Store(Path(which)))
-    study = _study(Namespace(**vars(options) | {"study": which, "name": None}))
-    return compare.of_study(study.name, _cells(options, study), Store(options.results))
+    study = selection.study(Namespace(**vars(options) | {"study": which, "name": None}))
+    return compare.of_study(study.name, selection.cells(options, study), Store(options.results))
 
 
 def net(options: Namespace) -> int:

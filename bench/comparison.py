@@ -66,7 +66,7 @@ class Quantity:
 
     @property
     def change(self) -> str:
-        """Exactly: same, more or less; where a side's own samples differ, only if no sample of one reaches the other."""
+        """Exactly: same, more or less; where the samples of a side differ, only if the two sides' do not overlap."""
         if self.near or self.base == self.head:
             return SAME
         if self.head[0] > self.base[1]:
@@ -76,7 +76,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparison says of one benchmark. `ruling` is a finding's, or failed or not measured, and `because` why."""
+    """What is said of one benchmark. `ruling` is a finding's, or failed or not measured; `because` says why."""
 
     benchmark: Benchmark
     ruling: str
@@ -142,7 +142,7 @@ def rounds(
     bout: Bout, benchmarks: Sequence[Benchmark], purpose: str, gauge: Gauge, told: Callable[[str], None], taken: Take
 ) -> Iterator[tuple[Benchmark, Pair]]:
     """The pairs of each benchmark, round by round; each round has fresh processes, every second one head first."""
-    wanted = {benchmark: bout.pairs for benchmark in benchmarks}  # valid pairs that are still to be taken
+    wanted = dict.fromkeys(benchmarks, bout.pairs)  # valid pairs that are still to be taken
     failures = dict.fromkeys(benchmarks, 0)
     for number in range(bout.pairs + bout.pairs // 2):
         due = [b for b in benchmarks if wanted[b] > 0 and failures[b] < HOPELESS]

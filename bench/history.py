@@ -47,11 +47,11 @@ class Mark:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What comparisons of equal code gave for one benchmark on a host; of "any", whether any of them was called changed.
+    """What comparisons of equal code gave for one benchmark on a host; as "any", for all of them together.
 
-    `spread` is the standard deviation of a pair's ln ratio. `false_alarms` of `runs` comparisons of `pairs` pairs
-    called a regression where there is none; `false_alarm_high` is the upper end of the rate's 95 % interval (Clopper and
-    Pearson). `powers` are the shares of slowdowns by `slowdowns` that were called one.
+    `spread` is the standard deviation of a pair's ln ratio. `false_alarms` of `runs` comparisons, of `pairs` pairs each,
+    found a regression where there is none; `false_alarm_high` is the upper end of the rate's 95 % interval (Clopper and
+    Pearson). `powers` are the shares of the comparisons that find slowdowns by `slowdowns`.
     """
 
     calibration_id: str

@@ -1,16 +1,16 @@
 """The instrument: a process that times benchmarks of one checkout, told on its standard input what to do.
 
-It is run by path (`python -P bench/instrument.py`) with a checkout first on PYTHONPATH, and imports nothing of resbench
-but that checkout's `bench.works`: so one instrument measures two checkouts. Each benchmark is measured in a child of its
-own, forked before torch has started a thread or touched a device.
+It is run by path (`python -P bench/instrument.py`) with a checkout first on PYTHONPATH, and imports nothing of
+resbench but that checkout's `bench.works`: so one instrument measures two checkouts. Each benchmark is measured in a
+child of its own, forked before torch has started a thread or touched a device.
 
 A message and its answer are a line of JSON each:
 
-    (at the start)                         {"torch", "cuda", "cudnn", "cuda_available", "package"}
-    {"prepare": fields, "source", …}       {"images", "parameters", …, "warm_up": [seconds, …], "steady", "call": seconds}
-    {"window": calls, "slowdown": 0.0}     {"seconds", "cpu_seconds"}
-    {"end": true}                          {"allocated", "reserved", "resident", "base"} in bytes; the child is gone
-    {"ceilings": device, "threads"}        {"bandwidth", "rates"}
+    (at the start)                        {"torch", "cuda", "cudnn", "cuda_available", "package"}
+    {"prepare": fields, "source", …}      {"images", "parameters", …, "warm_up": [seconds, …], "steady", "call"}
+    {"window": calls, "slowdown": 0.0}    {"seconds", "cpu_seconds"}
+    {"end": true}                         {"allocated", "reserved", "resident", "base"} in bytes; the child is gone
+    {"ceilings": device, "threads"}       {"bandwidth", "rates"}
 
 What cannot be done is answered with {"failed": why, "cause": "refused" | "out-of-memory" | "error" | "died"}.
 """
@@ -73,7 +73,7 @@ class Clock:
 
 
 def warm_up(seconds: Callable[[int], float]) -> tuple[list[float], bool, float]:
-    """Call until the time of a call no longer drifts: the windows' seconds, whether it got steady, and a call's seconds.
+    """Call until a call's time no longer drifts: the windows' seconds, whether it got steady, and a call's seconds.
 
     Steady is where the medians of the last `GROUP` windows and of those before them agree.
     """
@@ -107,7 +107,7 @@ class Child:
         work = works.prepare(job["prepare"], job["source"], device)
         clock = Clock(work, device)
         windows, steady, call = warm_up(lambda calls: clock.seconds(calls)["seconds"])
-        told = ("images", "parameters", "multiply_adds", "bytes", "step_multiply_adds")
+        told = ("images", "parameters", "multiply_adds", "call_bytes", "call_multiply_adds")
         self._say({name: getattr(work, name) for name in told} | {"warm_up": windows, "steady": steady, "call": call})
         while (message := self._hear()) and "window" in message:
             self._say(clock.seconds(message["window"], message.get("slowdown", 0.0)))
@@ -170,7 +170,7 @@ def _in_a_child(task: Callable[[], None], say: Callable[[Any], None]) -> None:
 
 
 def serve(lines: int, answers: int) -> None:
-    """Answer messages until their end. The descriptors are unbuffered, for a child reads on where its parent stopped."""
+    """Answer messages until their end. Nothing is buffered, for a child reads on where its parent stopped."""
     source, target = open(lines, "rb", buffering=0), open(answers, "wb", buffering=0)  # noqa: SIM115
 
     def hear() -> Any:

@@ -21,6 +21,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from bench import dataset
+from bench.arguments import count
 from bench.cell import MOST_ITERATIONS, Arch, Cell, Recipe
 from bench.errors import EXIT_INTERRUPTED, EXIT_OK, DeviceError, InputError, ResbenchError
 from bench.floors import Ceilings, Needs, measure_ceilings, precisions, step_needs
@@ -295,21 +296,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--depth", type=int, nargs="+", default=[20, 56], help="6n+2 (default: 20 56)")
     parser.add_argument("--shortcut", nargs="+", default=["A"], help="none, A, B or C (default: A)")
-    parser.add_argument("--batch", type=_count, help="images (default: 32 on a CPU, 128 on a GPU)")
+    parser.add_argument("--batch", type=count(1), help="images (default: 32 on a CPU, 128 on a GPU)")
     parser.add_argument("--precision", nargs="+", help="fp32, tf32 or bf16 (default: fp32; on a GPU bf16 too)")
     parser.add_argument("--memory-format", default="channels_last", help="or contiguous")
     parser.add_argument("--compiled", action="store_true", help="profile compiled steps")
     parser.add_argument("--data", help=f"{ALLOWED} (default: digits on a CPU, noise32 on a GPU)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--threads", type=_count, default=1, help="of torch on a CPU (default: 1, as cells run)")
-    parser.add_argument("--steps", type=_count, help="to time and to profile (default: 10 on a CPU, 50 on a GPU)")
+    parser.add_argument("--threads", type=count(1), default=1, help="of torch on a CPU (default: 1, as cells run)")
+    parser.add_argument("--steps", type=count(1), help="to time and to profile (default: 10 on a CPU, 50 on a GPU)")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: a whole number of at least 1")
-    return int(text)
 
 
 if __name__ == "__main__":

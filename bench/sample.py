@@ -42,8 +42,9 @@ class Outcome:
 
     `window_seconds` and `cpu_seconds` (of the process's CPU time) are the raw windows, of `calls` calls each, after
     those of the warm-up, which `steady` says ended in no more drift. `seconds` is a call's: the median of the windows
-    over `calls`. `images` are those of a call. The shares are of the device's measured copy bandwidth and matrix rate,
-    by what a training step moves and computes at least (`bench.floors`). `trouble`, where set, is why the sample is
+    over `calls`. `images` are those of a call; a training step's moves at least `call_bytes`, and does
+    `call_multiply_adds` (`bench.floors`): the shares are what that is of the device's measured copy bandwidth and matrix
+    rate. `slowdowns` are seconds by reason, as JSON. `trouble`, where set, is why the sample is
     not valid. `failed` is why there is none, `cause` of what kind (`bench.instrument`).
     """
 
@@ -55,6 +56,8 @@ class Outcome:
     cpu_seconds: tuple[float, ...] = ()
     warm_up_seconds: tuple[float, ...] = ()
     steady: bool | None = None
+    call_bytes: int | None = None
+    call_multiply_adds: int | None = None
     bandwidth_share: float | None = None
     arithmetic_share: float | None = None
     joules_per_1000_images: float | None = None
@@ -66,8 +69,9 @@ class Outcome:
     base_rss_bytes: int | None = None
     gpu_memory_used_bytes: int | None = None
     sm_clock_mhz: float | None = None
-    temperature_celsius: float | None = None
+    temperature_celsius: int | None = None
     power_watts: float | None = None
+    slowdowns: str | None = None
     trouble: str | None = None
     unread: str | None = None
 

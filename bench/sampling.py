@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from bench.nvml import Gauge, Reading
 from bench.pool import TEMPLATE
 from bench.sample import Outcome
 from bench.source import Source
+from bench.span import POLLED, Span
 
 INSTRUMENT = Path(__file__).with_name("instrument.py")
 PREPARE_SECONDS, WINDOW_SECONDS, START_SECONDS = 900.0, 300.0, 300.0  # after which a process is given up
@@ -36,7 +37,7 @@ class Setting:
     device: str = "cpu"
     gpu_uuid: str | None = None
     threads: int = 1
-    windows: int = 8
+    windows: int = 16
     window_seconds: float = 0.1
     sources: Mapping[str, Source] = field(default_factory=dict)
 
@@ -148,7 +149,7 @@ def sample(
         "device": setting.device,
         "threads": setting.threads,
     }
-    idle = gauge.read()
+    idle = gauge.read()  # of those on the GPU now, none is ours
     ready = [side.ask(job, PREPARE_SECONDS) for side in sides]
     if any("failed" in answer for answer in ready):
         for side, answer in zip(sides, ready, strict=True):
@@ -157,27 +158,27 @@ def sample(
         return [Outcome(failed=answer.get("failed"), cause=answer.get("cause")) for answer in ready]
     calls = math.ceil(1.1 * setting.window_seconds / min(answer["call"] for answer in ready))
     windows: list[list[dict[str, Any]]] = [[] for _ in sides]
-    readings: list[list[Reading]] = [[gauge.read()] for _ in sides]
+    clocks: list[list[Reading]] = [[] for _ in sides]
+    first, started = gauge.read(), time.monotonic()
     for number in range(setting.windows * len(sides)):
         which = ORDER[number % len(ORDER)] if len(sides) == 2 else 0
         windows[which].append(sides[which].ask({"window": calls, "slowdown": slowdowns[which]}, WINDOW_SECONDS))
-        readings[which].append(gauge.read())
+        clocks[which].append(gauge.read(names=POLLED))
+    last, seconds = gauge.read(), time.monotonic() - started
     ends = [side.ask({"end": True}, WINDOW_SECONDS) for side in sides]
-    alone = len(sides) == 1
-    return [
-        _outcome(*each, calls, idle, alone) for each in zip(ready, windows, ends, readings, strict=True)
-    ]
+    found = []
+    for answers, polls in zip(zip(ready, windows, ends, strict=True), clocks, strict=True):
+        span = Span.between(first, last, [replace(poll, other_computing=None) for poll in polls], seconds)
+        span = replace(span, other_computing=idle.other_computing)
+        outcome = _outcome(*answers, calls)
+        found.append(outcome if outcome.failed else _with_gpu(outcome, span, last, alone=len(sides) == 1))
+    return found
 
 
 def _outcome(
-    ready: Mapping[str, Any],
-    windows: Sequence[Mapping[str, Any]],
-    end: Mapping[str, Any],
-    readings: Sequence[Reading],
-    calls: int,
-    idle: Reading,
-    alone: bool,
+    ready: Mapping[str, Any], windows: Sequence[Mapping[str, Any]], end: Mapping[str, Any], calls: int
 ) -> Outcome:
+    """What one side's process told."""
     for answer in (*windows, end):
         if "failed" in answer:
             return Outcome(failed=answer["failed"], cause=answer["cause"])
@@ -190,8 +191,27 @@ def _outcome(
         steady=ready["steady"],
         parameters=ready["parameters"],
         multiply_adds=ready["multiply_adds"],
+        call_bytes=ready["bytes"],
+        call_multiply_adds=ready["step_multiply_adds"],
         peak_allocated_bytes=end["allocated"],
         peak_reserved_bytes=end["reserved"],
         peak_rss_bytes=end["resident"],
         base_rss_bytes=end["base"],
+    )
+
+
+def _with_gpu(outcome: Outcome, span: Span, last: Reading, *, alone: bool) -> Outcome:
+    """And what NVML told meanwhile; power and energy only of a side that had the GPU to itself."""
+    joules = span.joules if alone else None
+    images = outcome.images * outcome.calls * len(outcome.window_seconds)
+    return replace(
+        outcome,
+        joules_per_1000_images=joules and 1000 * joules / images,
+        power_watts=joules and joules / span.seconds,
+        gpu_memory_used_bytes=last.memory_used_bytes,
+        sm_clock_mhz=span.sm_clock_mhz_median,
+        temperature_celsius=span.temperature_celsius_max,
+        slowdowns=json.dumps(span.slowdowns) if span.slowdowns else None,
+        trouble=span.trouble(),
+        unread="; ".join(f"{name}: {why}" for name, why in span.unread.items()) or None,
     )

@@ -189,7 +189,7 @@ def _works(table: dict[str, Any], where: str) -> tuple[str, ...]:
         if work not in WORKS:
             raise FieldError("work", work, ", ".join(WORKS), where)
     if stated := [key for key in ("claim", "figure") if key in table]:
-        raise InputError(f"{where}: a study of benchmarks has no [[{stated[0]}]]; its verdicts are resbench compare's and gate's")
+        raise InputError(f"{where}: a study of benchmarks has no [[{stated[0]}]]; resbench compare and gate judge it")
     return tuple(dict.fromkeys(works))
 
 

@@ -69,6 +69,14 @@ class Table:
         ]
         return "\n".join(lines) + "\n"
 
+    def text(self) -> str:
+        """For a terminal: columns aligned, nothing cut."""
+        lines = [[column.head for column in self.columns], *self._texts()]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        sides = [str.ljust if self._is_text(index) else str.rjust for index in range(len(self.columns))]
+        aligned = ("  ".join(map(lambda put, text, width: put(text, width), sides, line, widths)) for line in lines)
+        return "\n".join(line.rstrip() for line in aligned)
+
     def _texts(self) -> list[list[str]]:
         return [[shown(v, c) for v, c in zip(row, self.columns, strict=True)] for row in self.rows]
 

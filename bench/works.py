@@ -38,7 +38,7 @@ class Work:
 
     `call` does it once, or on a GPU queues it in the stream of `stream`. `images` are those of a call. Of a net:
     `parameters`, `multiply_adds` (an image, forward), and of a training step what it moves and computes at least,
-    `bytes` and `step_multiply_adds` (`bench.floors`).
+    `call_bytes` and `call_multiply_adds` (`bench.floors`).
     """
 
     call: Callable[[], Any]
@@ -46,8 +46,8 @@ class Work:
     stream: Callable[[], AbstractContextManager[Any]] = nullcontext
     parameters: int | None = None
     multiply_adds: int | None = None
-    bytes: int | None = None
-    step_multiply_adds: int | None = None
+    call_bytes: int | None = None
+    call_multiply_adds: int | None = None
 
 
 def prepare(fields: dict[str, Any], source: str, device: str = "cpu") -> Work:
@@ -79,8 +79,8 @@ def _train(benchmark: Benchmark, images: Dataset, device: torch.device) -> Work:
         call=lambda: training.advance(training.iteration + 1),
         images=cell.recipe.batch,
         stream=training.stream,
-        bytes=needs.bytes,
-        step_multiply_adds=needs.multiply_adds,
+        call_bytes=needs.bytes,
+        call_multiply_adds=needs.multiply_adds,
         **_cost(cell, images),
     )
 

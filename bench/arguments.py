@@ -1,0 +1,73 @@
+"""What may be written on a command line: commands, and values; a wrong one is told what is allowed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+
+def command(subparsers: Any, name: str, function: Any, summary: str, epilog: str) -> argparse.ArgumentParser:
+    """Add a command, which calls `function`; its parser."""
+    parser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=function)
+    return parser
+
+
+def count(least: int, most: int = 999_999_999) -> Callable[[str], int]:
+    """A whole number of at least `least`."""
+    allowed = f"at least {least}" if most == 999_999_999 else f"from {least} to {most}"
+
+    def whole_number(text: str) -> int:
+        if not text.isdecimal() or len(text) > 9 or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r}: a whole number of {allowed}")
+        return int(text)
+
+    return whole_number
+
+
+def odd(text: str) -> int:
+    """An odd number of at least 3."""
+    if (value := count(3)(text)) % 2 == 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: an odd number, so that the net itself is a point")
+    return value
+
+
+def above_zero(unit: str, below: float) -> Callable[[str], float]:
+    """A number above 0."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 < value < below:
+            raise argparse.ArgumentTypeError(f"{text!r}: a number of {unit} above 0 and below {below:g}")
+        return value
+
+    return number
+
+
+def percent(text: str) -> float:
+    """A percentage above 0 and below 100, as a fraction: decimals and a sign for percent are welcome."""
+    return above_zero("percent", 100)(text.removesuffix("%").strip()) / 100
+
+
+def memory(text: str) -> int:
+    """Bytes: `4GiB`, `500MB`, a plain number."""
+    units = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+    number = text.rstrip("KMGiBkmgb ")
+    unit = text[len(number) :].strip().upper()
+    if unit not in units:
+        raise argparse.ArgumentTypeError(f"{text!r}: bytes, as 4GiB or 500MB")
+    return round(above_zero("bytes", 1e15)(number) * units[unit])
+
+
+seconds = above_zero("seconds", 1e9)
+span = above_zero("filter norms", 1000)

@@ -1,0 +1,67 @@
+"""The command line of benchmarks: what may be written after `resbench compare` and its like."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from bench import speed
+from bench.arguments import command, count, percent
+
+COMPARE_EPILOG = """\
+BASE and HEAD are commits of this git repository, or folders with a checkout ("." is this one as it is). Both are
+measured by the instrument of the resbench that runs, in this environment; the samples are kept in --results.
+
+exit codes: 0 no regression; 1 a regression (in time, memory or size); 2 bad input; 3 inconclusive; 4 nothing measured
+
+examples:
+  resbench compare HEAD~1 HEAD
+  resbench compare main . --study throughput-short --only 'work=train|inference' --pairs 6
+  resbench compare v1 v2 --study throughput --margin 1 --markdown comparison.md --junit comparison.xml
+"""
+
+
+def add(subparsers: Any) -> None:
+    """Add the commands."""
+    _add_compare(subparsers)
+
+
+def _add_compare(subparsers: Any) -> None:
+    parser = command(
+        subparsers, "compare", speed.compare, "compare the speed and memory of two commits", COMPARE_EPILOG
+    )
+    parser.add_argument("base", metavar="BASE", help="what it is compared with")
+    parser.add_argument("head", metavar="HEAD", help="what may be slower")
+    _add_selection(parser, "--study")
+    _add_measurement(parser)
+    parser.add_argument("--pairs", type=count(5, 40), default=12, help="of fresh processes (default: 12; from 5 to 40)")
+    _add_judgement(parser)
+
+
+def _add_selection(parser: argparse.ArgumentParser, study: str) -> None:
+    default = "throughput-short"
+    where = f"a study of benchmarks: a file, or the name of one in ablations/ (default: {default})"
+    if study.startswith("-"):
+        parser.add_argument(study, default=default, help=where)
+    else:
+        parser.add_argument(study, nargs="?", default=default, help=where)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace an axis or a field")
+    parser.add_argument("--only", metavar="KEY=VALUE,…", help="these benchmarks alone; KEY=A|B for several values")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="the tables' folder (default: results)")
+    parser.set_defaults(name=None)
+
+
+def _add_measurement(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it is measured")
+    parser.add_argument(
+        "--threads", type=count(1, 1024), default=1, help="of torch on a CPU (default: 1, as cells train)"
+    )
+    parser.add_argument("--windows", type=count(4, 1000), default=16, help="of 0.1 s, a sample (default: 16)")
+
+
+def _add_judgement(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--margin", type=percent, default=0.02, metavar="PERCENT", help="what may be lost (default: 2)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the result for a summary or a comment")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write it as JUnit XML")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write it as JSON, at full precision")
