@@ -53,18 +53,19 @@ class Benchmark:
 
     @cached_property
     def label(self) -> str:
-        """`train ResNet-20-A, batch 128, bf16, noise32`: what is the default of all is left out."""
+        """`train ResNet-20-A, batch 128, bf16, noise32`: what is the default, and how images are augmented,
+        is left out."""
         depends, flat = DEPENDS[self.work], self.cell.flat()
         parts = [f"{self.work} {self.cell.arch.label}" if "depth" in depends else self.work]
         parts += [f"batch {flat['batch']}"] if "batch" in depends else []
-        told = ("width", "stride", "precision", "memory_format", "crop_padding", "flip")
-        parts += [_told(name, flat[name]) for name in told if name in depends and flat[name] != DEFAULTS[name]]
+        told = [name for name in ("width", "stride", "precision", "memory_format") if name in depends]
+        parts += [
+            f"{flat[name]}" if name != "width" else f"width {flat[name]:g}"
+            for name in told
+            if flat[name] != DEFAULTS[name]
+        ]
         parts += ["compiled"] if flat["compiled"] and "compiled" in depends else []
         return ", ".join([*parts, self.cell.data])
-
-
-def _told(name: str, value: Any) -> str:
-    return value if name in ("precision", "memory_format") else f"{name.replace('_', ' ')} {value}".lower()
 
 
 def benchmarks(works: Iterable[str], cells: Iterable[Cell]) -> tuple[Benchmark, ...]:

@@ -49,8 +49,8 @@ class Mark:
 class Calibration:
     """What comparisons of equal code gave for one benchmark on a host; as "any", for all of them together.
 
-    `spread` is the standard deviation of a pair's ln ratio. `false_alarms` of `runs` comparisons, of `pairs` pairs each,
-    found a regression where there is none; `false_alarm_high` is the upper end of the rate's 95 % interval (Clopper and
+    `spread` is the standard deviation of a pair's ln ratio. `false_alarms` of `runs` comparisons of `pairs` pairs found
+    a regression where there is none; `false_alarm_high` is the upper end of the rate's 95 % interval (Clopper and
     Pearson). `powers` are the shares of the comparisons that find slowdowns by `slowdowns`.
     """
 

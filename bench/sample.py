@@ -43,9 +43,9 @@ class Outcome:
     `window_seconds` and `cpu_seconds` (of the process's CPU time) are the raw windows, of `calls` calls each, after
     those of the warm-up, which `steady` says ended in no more drift. `seconds` is a call's: the median of the windows
     over `calls`. `images` are those of a call; a training step's moves at least `call_bytes`, and does
-    `call_multiply_adds` (`bench.floors`): the shares are what that is of the device's measured copy bandwidth and matrix
-    rate. `slowdowns` are seconds by reason, as JSON. `trouble`, where set, is why the sample is
-    not valid. `failed` is why there is none, `cause` of what kind (`bench.instrument`).
+    `call_multiply_adds` (`bench.floors`): the shares are what that is of the device's measured copy bandwidth and
+    matrix rate. `slowdowns` are seconds by reason, as JSON. `trouble`, where set, is why the sample is not valid.
+    `failed` is why there is none, `cause` of what kind (`bench.instrument`).
     """
 
     failed: str | None = None

@@ -37,7 +37,7 @@ class Setting:
     device: str = "cpu"
     gpu_uuid: str | None = None
     threads: int = 1
-    windows: int = 16
+    windows: int = 12
     window_seconds: float = 0.1
     sources: Mapping[str, Source] = field(default_factory=dict)
 
@@ -191,8 +191,8 @@ def _outcome(
         steady=ready["steady"],
         parameters=ready["parameters"],
         multiply_adds=ready["multiply_adds"],
-        call_bytes=ready["bytes"],
-        call_multiply_adds=ready["step_multiply_adds"],
+        call_bytes=ready["call_bytes"],
+        call_multiply_adds=ready["call_multiply_adds"],
         peak_allocated_bytes=end["allocated"],
         peak_reserved_bytes=end["reserved"],
         peak_rss_bytes=end["resident"],

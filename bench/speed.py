@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,13 +52,35 @@ def compare(options: Namespace) -> int:
             f"{base.label} against {head.label} on {rig.host.label}: {len(chosen)} benchmarks, {bout.pairs} pairs each"
         )
         verdicts = comparison.compare(bout, rig.gauge, tell, _recorder(history, rig, bout))
-    facts = _facts(options, study, rig, bout)
+    facts = _facts(study, rig, bout)
     notes = [_where(rig, bout), bulletin.trust(known, verdicts, rig.host), f"Again: `{_again(options)}`"]
     _publish(options, f"{base.name} → {head.name}", verdicts, facts, notes)
     return bulletin.exit_code(verdicts)
 
 
-def _bout(
+def calibrate(options: Namespace) -> int:
+    """Compare this checkout with itself, many times, and say what verdicts are worth here."""
+    from bench import bulletin, calibration, checkout, comparison
+    from bench.sample import CALIBRATION
+
+    study = selection.study(options)
+    chosen = selection.benchmarks(options, study)
+    tell = _console()
+    with checkout.opened(".") as here, _rig(options, study, here) as rig:
+        history = _history(options)
+        bout = replace(_bout(options, here, here, chosen, rig, {}), slowdown=options.inject or 0.0)
+        tell(f"{here.label} against itself on {rig.host.label}: {len(chosen)} benchmarks, {options.runs} comparisons")
+        measurement = uuid4().hex[:12]
+        runs = []
+        for number in range(options.runs):
+            record = _recorder(history, rig, bout, CALIBRATION, measurement, first=number * bout.pairs * 2)
+            pairs = comparison.rounds(bout, chosen, f"comparison {number + 1} of {options.runs}", rig.gauge, tell, record)
+            runs.append(comparison.ratios(comparison.by_benchmark(chosen, pairs)))
+    known = calibration.spreads(runs)
+    return 0
+
+
+def _bout(def _bout(
     options: Namespace,
     base: Checkout,
     head: Checkout,
@@ -88,12 +111,14 @@ def _calibrated(history: History, rig: Rig) -> dict[str, Calibration]:
     return found
 
 
-def _recorder(history: History, rig: Rig, bout: Bout, purpose: str | None = None) -> Any:
+def _recorder(
+    history: History, rig: Rig, bout: Bout, purpose: str | None = None, measurement: str | None = None, first: int = 0
+) -> Any:
     """What writes each round's samples down; `purpose` in place of that of the round."""
     from bench.history import sample_of
     from bench.sample import Taking
 
-    measurement, started = uuid4().hex[:12], datetime.now(UTC)
+    measurement, started = measurement or uuid4().hex[:12], datetime.now(UTC)
     history.add_host(rig.host)
 
     def record(said: str, number: int, found: Sequence[Any]) -> None:
@@ -103,7 +128,7 @@ def _recorder(history: History, rig: Rig, bout: Bout, purpose: str | None = None
                 measurement,
                 purpose or said,
                 name,
-                number,
+                first + number,
                 side.commit,
                 side.dirty,
                 side.committed,
@@ -118,7 +143,7 @@ def _recorder(history: History, rig: Rig, bout: Bout, purpose: str | None = None
     return record
 
 
-def _facts(options: Namespace, study: Study, rig: Rig, bout: Bout) -> dict[str, Any]:
+def _facts(study: Study, rig: Rig, bout: Bout) -> dict[str, Any]:
     from dataclasses import asdict
 
     sides = {
@@ -133,9 +158,9 @@ def _where(rig: Rig, bout: Bout) -> str:
     host, setting = rig.host, rig.setting
     cuda = f", CUDA {host.cuda}, driver {host.driver}" if host.gpu else f", threads: {setting.threads}"
     return (
-        f"Base {bout.base.label}, head {bout.head.label}. {host.label}, torch {host.torch}{cuda}. Up to {bout.pairs} valid "
-        f"pairs of fresh processes, {setting.windows} windows of {setting.window_seconds:g} s a side in turns; bounds are "
-        f"one-sided, {bout.rule.confidence:.0%}."
+        f"Base {bout.base.label}, head {bout.head.label}. {host.label}, torch {host.torch}{cuda}. {bout.pairs} pairs of "
+        f"fresh processes, {setting.windows} windows of {setting.window_seconds:g} s a side in turns; bounds are one-sided, "
+        f"{bout.rule.confidence:.0%}."
     )
 
 

@@ -20,11 +20,21 @@ examples:
   resbench compare main . --study throughput-short --only 'work=train|inference' --pairs 6
   resbench compare v1 v2 --study throughput --margin 1 --markdown comparison.md --junit comparison.xml
 """
+CALIBRATE_EPILOG = """\
+Compares this checkout with itself, many times, and says how often that is called a regression, and how often slowdowns
+of known size are found. Goals: false alarms at most 1 %; 2 % found 9 times in 10 on a quiet GPU, 5 % on a noisy CPU. The
+result is kept in --results, and stands beside the verdicts of resbench compare on this host.
+
+examples:
+  resbench calibrate --only 'work=train|inference' --pairs 6 --runs 50
+  resbench calibrate --only work=train --pairs 6 --runs 10 --inject 5
+"""
 
 
 def add(subparsers: Any) -> None:
     """Add the commands."""
     _add_compare(subparsers)
+    _add_calibrate(subparsers)
 
 
 def _add_compare(subparsers: Any) -> None:
@@ -37,6 +47,18 @@ def _add_compare(subparsers: Any) -> None:
     _add_measurement(parser)
     parser.add_argument("--pairs", type=count(5, 40), default=12, help="of fresh processes (default: 12; from 5 to 40)")
     _add_judgement(parser)
+
+
+def _add_calibrate(subparsers: Any) -> None:
+    says = "measure what verdicts on speed are worth on this host"
+    parser = command(subparsers, "calibrate", speed.calibrate, says, CALIBRATE_EPILOG)
+    _add_selection(parser, "study")
+    _add_measurement(parser)
+    parser.add_argument("--pairs", type=count(5, 40), default=12, help="of a comparison (default: 12; from 5 to 40)")
+    parser.add_argument("--runs", type=count(2, 10_000), default=20, help="comparisons (default: 20)")
+    parser.add_argument("--inject", type=percent, metavar="PERCENT", help="slow head down by so much, for real")
+    parser.add_argument("--margin", type=percent, default=0.02, metavar="PERCENT", help="what may be lost (default: 2)")
+    parser.add_argument("--resume", metavar="ID", help="go on with a calibration that was stopped")
 
 
 def _add_selection(parser: argparse.ArgumentParser, study: str) -> None:
@@ -55,9 +77,9 @@ def _add_selection(parser: argparse.ArgumentParser, study: str) -> None:
 def _add_measurement(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it is measured")
     parser.add_argument(
-        "--threads", type=count(1, 1024), default=1, help="of torch on a CPU (default: 1, as cells train)"
+        "--threads", type=count(1, 1024), default=1, help="of torch, on a CPU (default: 1, as for cells)"
     )
-    parser.add_argument("--windows", type=count(4, 1000), default=16, help="of 0.1 s, a sample (default: 16)")
+    parser.add_argument("--windows", type=count(4, 1000), default=12, help="of 0.1 s, a sample (default: 12)")
 
 
 def _add_judgement(parser: argparse.ArgumentParser) -> None:
