@@ -74,13 +74,15 @@ def calibrate(options: Namespace) -> int:
         runs = []
         for number in range(options.runs):
             record = _recorder(history, rig, bout, CALIBRATION, measurement, first=number * bout.pairs * 2)
-            pairs = comparison.rounds(bout, chosen, f"comparison {number + 1} of {options.runs}", rig.gauge, tell, record)
+            pairs = comparison.rounds(
+                bout, chosen, f"comparison {number + 1} of {options.runs}", rig.gauge, tell, record
+            )
             runs.append(comparison.ratios(comparison.by_benchmark(chosen, pairs)))
     known = calibration.spreads(runs)
     return 0
 
 
-def _bout(def _bout(
+def _bout(
     options: Namespace,
     base: Checkout,
     head: Checkout,
