@@ -12,7 +12,7 @@ from bench.comparison import FAILED, LESS, MORE, NOT_MEASURED, SAME, Quantity, V
 from bench.errors import EXIT_NOTHING, EXIT_OK, EXIT_REGRESSION, EXIT_UNDECIDED
 from bench.history import Calibration
 from bench.host import Host
-from bench.regress import IMPROVEMENT, INCONCLUSIVE, REGRESSION, STEADY
+from bench.regress import IMPROVEMENT, INCONCLUSIVE, REGRESSION, STEADY, Key, Rule
 from bench.table import Column, Table, percent, table
 
 MARKS = {REGRESSION: "✘", FAILED: "✘", IMPROVEMENT: "▲", STEADY: "✔", INCONCLUSIVE: "?", NOT_MEASURED: "–"}
@@ -93,21 +93,38 @@ def reasons(verdicts: Sequence[Verdict]) -> list[str]:
     return lines
 
 
-def trust(calibrations: Mapping[str, Calibration], verdicts: Sequence[Verdict], host: Host) -> str:
+def trust(known: Mapping[Key, Calibration], verdicts: Sequence[Verdict], host: Host) -> str:
     """What is known of such verdicts on this host."""
-    known = [calibrations[v.benchmark.id] for v in verdicts if v.benchmark.id in calibrations]
-    if not known:
-        return f"Not calibrated on this host ({host.id}): its false-alarm rate is not known; resbench calibrate measures it."
-    alarms, runs, high = (
-        sum(c.false_alarms for c in known),
-        sum(c.runs for c in known),
-        max(c.false_alarm_high for c in known),
-    )
-    powers = [f"{slowdown:.0%} {min(c.powers[i] for c in known):.0%}" for i, slowdown in enumerate(known[0].slowdowns)]
+    judged = {verdict.benchmark.id for verdict in verdicts}
+    found = [calibration for (name, _), calibration in known.items() if name in judged]
+    if not found:
+        return f"Not calibrated on this host ({host.id}): how often it raises false alarms, resbench calibrate tells."
+    alarms, runs, high = sum(c.alarms for c in found), sum(c.runs for c in found), max(c.high for c in found)
+    best = [max(c.powers[i] for c in found) for i in range(len(found[0].slowdowns))]
+    powers = ", ".join(f"{slowdown:.0%} {share:.0%}" for slowdown, share in zip(found[0].slowdowns, best, strict=True))
     return (
-        f"Calibrated on this host ({host.id}): {alarms} false alarms in {runs} comparisons of equal code of {len(known)} "
-        f"benchmarks (each at most {high:.1%}, 95 %); slowdowns found, of the worst of them: {', '.join(powers)}."
+        f"Calibrated on this host ({host.id}): {alarms} false alarms in {runs} verdicts on equal code (each rate at "
+        f"most {high:.1%}, 95 %); slowdowns found, of the benchmark that tells best: {powers}."
     )
+
+
+def calibrated(found: Sequence[Calibration], names: Mapping[str, str]) -> Table:
+    """A line a benchmark: how noisy it is, how often equal code was called regressed, how often slowdowns are found."""
+    columns = [
+        Column("benchmark"),
+        Column("clock"),
+        percent("spread of a pair, %", 2),
+        percent("margin, %", 2),
+        Column("comparisons"),
+        Column("called a regression"),
+        percent("rate at most, %"),
+        *(percent(f"{slowdown:.0%} found, %", 0) for slowdown in found[0].slowdowns),
+    ]
+    lines = []
+    for c in found:
+        margin = Rule(margin=c.margin).margin_on(c.spread, c.pairs)
+        lines.append((names[c.benchmark_id], c.clock, c.spread, margin, c.runs, c.alarms, c.high, *c.powers))
+    return table("calibration", columns, lines)
 
 
 def markdown(title: str, verdicts: Sequence[Verdict], notes: Sequence[str]) -> str:

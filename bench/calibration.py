@@ -12,66 +12,60 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench import regress, stats
-from bench.regress import REGRESSION, Rule
+from bench.regress import REGRESSION, Key, Rule
 
 SLOWDOWNS = (0.01, 0.02, 0.03, 0.05, 0.10)
-ANY = "any"
+ANY = ("any", "any")
 
-Run = Mapping[str, Sequence[float | None]]  # a comparison's ln ratios by benchmark
+Run = Mapping[Key, Sequence[float | None]]  # a comparison's ln ratios
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Of `runs` comparisons, how many found a regression in equal code, with the upper end of the rate's 95 % interval
-    (Clopper and Pearson); and the share that found one where head was slower by each of `SLOWDOWNS`."""
+    """Of `runs` comparisons, how many found a regression (`alarms`), with the ends of the rate's 95 % interval (Clopper
+    and Pearson); and the share that would have found one, had head been slower by each of `SLOWDOWNS`."""
 
     runs: int
-    false_alarms: int
-    false_alarm_high: float
+    alarms: int
+    low: float
+    high: float
     powers: tuple[float, ...]
 
 
-def spreads(runs: Sequence[Run]) -> dict[str, float]:
-    """Of each benchmark, the standard deviation of a pair's ln ratio about 0, the truth."""
-    found: dict[str, list[float]] = {}
+def spreads(runs: Sequence[Run]) -> dict[Key, float]:
+    """The standard deviation of a pair's ln ratio about 0, the truth, by what is judged."""
+    found: dict[Key, list[float]] = {}
     for run in runs:
-        for name, values in run.items():
-            found.setdefault(name, []).extend(value for value in values if value is not None)
-    return {name: math.sqrt(math.fsum(v * v for v in values) / len(values)) for name, values in found.items() if values}
+        for key, values in run.items():
+            found.setdefault(key, []).extend(value for value in values if value is not None)
+    return {key: math.sqrt(math.fsum(v * v for v in values) / len(values)) for key, values in found.items() if values}
 
 
-def rates(runs: Sequence[Run], rule: Rule, noise: Mapping[str, float]) -> dict[str, Rates]:
-    """The rates for each benchmark, and for any of them, by comparisons of equal code. `noise`: their spreads."""
-    names = [*runs[0], ANY]
-    alarms = [regressions(runs, number, rule, noise, 0.0) for number in range(len(runs))]
-    caught = [[regressions(runs, number, rule, noise, s) for number in range(len(runs))] for s in SLOWDOWNS]
-
-    def share(found: Sequence[set[str]], name: str) -> float:
-        return sum(name in regressed for regressed in found) / len(runs)
-
-    return {
-        name: Rates(
-            runs=len(runs),
-            false_alarms=sum(name in regressed for regressed in alarms),
-            false_alarm_high=stats.clopper_pearson(sum(name in regressed for regressed in alarms), len(runs))[1],
-            powers=tuple(share(found, name) for found in caught),
-        )
-        for name in names
-    }
+def rates(runs: Sequence[Run], rule: Rule, noise: Mapping[Key, float]) -> dict[Key, Rates]:
+    """The rates of each benchmark by each clock, and of any of them (`ANY`, by any). `noise`: their spreads."""
+    slowdowns = (0.0, *SLOWDOWNS)
+    found = [[regressions(runs, number, rule, noise, s) for number in range(len(runs))] for s in slowdowns]
+    return {key: _rates([[key in regressed for regressed in at] for at in found]) for key in (*runs[0], ANY)}
 
 
-def regressions(runs: Sequence[Run], number: int, rule: Rule, noise: Mapping[str, float], slowdown: float) -> set[str]:
-    """The benchmarks that this run, and the next, call regressed where head is slower by `slowdown`; and `ANY`."""
+def _rates(found: Sequence[Sequence[bool]]) -> Rates:
+    """Of one benchmark, whether each run found a regression: as it was, then at each slowdown."""
+    n, alarms = len(found[0]), sum(found[0])
+    return Rates(n, alarms, *stats.clopper_pearson(alarms, n), tuple(sum(at) / n for at in found[1:]))
+
+
+def regressions(runs: Sequence[Run], number: int, rule: Rule, noise: Mapping[Key, float], slowdown: float) -> set[Key]:
+    """What this run, and then the next, call regressed where head is slower by `slowdown`; and `ANY`, if anything."""
     first = regress.judge(_slowed(runs[number], slowdown), rule, noise)
-    doubtful = set(regress.candidates(first))
+    doubtful = {name for name, _ in regress.candidates(first)}
     if not doubtful:
         return set()
-    fresh = runs[(number + 1) % len(runs)]
-    again = regress.judge(_slowed({name: fresh[name] for name in doubtful}, slowdown), rule, noise)
-    found = {n for n in doubtful if regress.confirmed(first[n], again[n]).ruling == REGRESSION}
+    fresh = {key: values for key, values in runs[(number + 1) % len(runs)].items() if key[0] in doubtful}
+    settled = regress.settled(first, regress.judge(_slowed(fresh, slowdown), rule, noise))
+    found = {key for key, finding in settled.items() if finding.ruling == REGRESSION}
     return found | {ANY} if found else set()
 
 
 def _slowed(run: Run, slowdown: float) -> Run:
     shift = math.log1p(slowdown)
-    return {name: [None if value is None else value + shift for value in values] for name, values in run.items()}
+    return {key: [None if value is None else value + shift for value in values] for key, values in run.items()}

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from bench import regress
 from bench.benchmark import Benchmark
 from bench.checkout import Checkout
+from bench.history import Sample
 from bench.nvml import Gauge
-from bench.regress import INCONCLUSIVE, REGRESSION, Finding, Rule
-from bench.sample import COMPARISON, CONFIRMATION, Outcome
+from bench.regress import INCONCLUSIVE, REGRESSION, Finding, Key, Rule
+from bench.sample import COMPARISON, CONFIRMATION, CPU, WALL, Outcome
 from bench.sampling import Setting, instruments, sample
 
 FAILED = "failed"  # in head, where base gives a time
@@ -45,12 +46,17 @@ class Pair:
         return None
 
     @property
-    def ratio(self) -> float | None:
-        """ln(head's seconds / base's); None for an invalid pair. The windows lie beside each other in time, so each is
-        set against its neighbour, and the median of these counts."""
+    def clocks(self) -> tuple[str, ...]:
+        """What is judged: the samples' clock; where that is CPU time also the wall's, for who waits uses none."""
+        clock = self.base.clock
+        return (clock, WALL) if clock == CPU else (clock,)
+
+    def ratio(self, clock: str) -> float | None:
+        """ln(head's seconds / base's) by a clock; None for an invalid pair. The windows lie beside each other in time,
+        so each is set against its neighbour, and the median of these counts."""
         if self.trouble:
             return None
-        windows = zip(self.head.window_seconds, self.base.window_seconds, strict=True)
+        windows = zip(self.head.windows(clock), self.base.windows(clock), strict=True)
         return statistics.median(math.log(head / base) for head, base in windows)
 
 
@@ -109,7 +115,7 @@ class Bout:
     setting: Setting
     rule: Rule
     pairs: int
-    spreads: Mapping[str, float]  # of a pair's ln ratio on this host, by benchmark id, where it is calibrated
+    spreads: Mapping[Key, float]  # of a pair's ln ratio on this host, where it is calibrated
     slowdown: float = 0.0  # of head, on purpose
 
 
@@ -128,14 +134,13 @@ def compare(bout: Bout, gauge: Gauge, told: Callable[[str], None], taken: Take) 
     first = list(rounds(bout, bout.benchmarks, COMPARISON, gauge, told, taken))
     pairs = by_benchmark(bout.benchmarks, first)
     findings = regress.judge(ratios(pairs), bout.rule, bout.spreads)
-    if doubtful := regress.candidates(findings):
-        told(f"changed: {len(doubtful)}; measured again in fresh pairs")
-        chosen = [benchmark for benchmark in bout.benchmarks if benchmark.id in doubtful]
+    doubtful = {name for name, _ in regress.candidates(findings)}
+    if chosen := [benchmark for benchmark in bout.benchmarks if benchmark.id in doubtful]:
+        told(f"changed: {len(chosen)}; measured again in fresh pairs")
         again = by_benchmark(chosen, rounds(bout, chosen, CONFIRMATION, gauge, told, taken))
-        seconds = regress.judge(ratios(again), bout.rule, bout.spreads)
-        findings |= {name: regress.confirmed(findings[name], seconds[name]) for name in doubtful}
+        findings = regress.settled(findings, regress.judge(ratios(again), bout.rule, bout.spreads))
         pairs = {name: [*found, *again.get(name, [])] for name, found in pairs.items()}
-    return [verdict(benchmark, pairs[benchmark.id], findings[benchmark.id], bout) for benchmark in bout.benchmarks]
+    return [_verdict(benchmark, pairs[benchmark.id], findings, bout.rule) for benchmark in bout.benchmarks]
 
 
 def rounds(
@@ -178,13 +183,32 @@ def by_benchmark(benchmarks: Sequence[Benchmark], taken: Iterable[tuple[Benchmar
     return found
 
 
-def ratios(pairs: Mapping[str, Sequence[Pair]]) -> dict[str, list[float | None]]:
-    """What is judged: the pairs' ln ratios."""
-    return {name: [pair.ratio for pair in found] for name, found in pairs.items()}
+def recorded(samples: Iterable[Sample], measurement: str, rounds_each: int) -> list[dict[Key, list[float | None]]]:
+    """The ln ratios of each comparison of a measurement, which has so many rounds at most."""
+    sides: dict[tuple[int, str], dict[str, Outcome]] = {}
+    for found in samples:
+        if found.taking.measurement_id == measurement:
+            sides.setdefault((found.taking.pair, found.benchmark_id), {})[found.taking.side] = found.outcome
+    runs: dict[int, dict[str, list[Pair]]] = {}
+    for (number, benchmark), both in sorted(sides.items()):
+        runs.setdefault(number // rounds_each, {}).setdefault(benchmark, []).append(Pair(number, **both))
+    return [ratios(runs[number]) for number in sorted(runs)]
 
 
-def verdict(benchmark: Benchmark, pairs: Sequence[Pair], finding: Finding, bout: Bout) -> Verdict:
+def ratios(pairs: Mapping[str, Sequence[Pair]]) -> dict[Key, list[float | None]]:
+    """What is judged: the pairs' ln ratios, by each clock."""
+    clocks = {name: dict.fromkeys(clock for pair in found for clock in pair.clocks) for name, found in pairs.items()}
+    return {(name, clock): [pair.ratio(clock) for pair in pairs[name]] for name in pairs for clock in clocks[name]}
+
+
+def _verdict(benchmark: Benchmark, pairs: Sequence[Pair], findings: Mapping[Key, Finding], rule: Rule) -> Verdict:
     """All that the pairs of one benchmark say."""
+    clock = pairs[0].clocks[0] if pairs else WALL
+    finding, by_wall = (
+        findings.get((benchmark.id, c), Finding(NOT_MEASURED, 0, 0, rule.margin)) for c in (clock, WALL)
+    )
+    waits = by_wall.ruling == REGRESSION and finding.ruling != REGRESSION
+    finding = by_wall if waits else finding
     sides = [[p.base for p in pairs if not p.base.failed], [p.head for p in pairs if not p.head.failed]]
     seconds = [_median([o.seconds for o in side]) for side in sides]
     troubles = tuple(dict.fromkeys(pair.trouble for pair in pairs if pair.trouble))
@@ -193,6 +217,8 @@ def verdict(benchmark: Benchmark, pairs: Sequence[Pair], finding: Finding, bout:
         ruling, because = (FAILED if sides[0] else NOT_MEASURED), (troubles or ("no pair was taken",))[0]
     elif ruling == INCONCLUSIVE:
         because = _doubt(finding, troubles)
+    elif waits:
+        because = "it waits: its CPU time did not grow so"
     elif finding.confirmed is False:
         because = "a change was seen, and not again in fresh pairs"
     return Verdict(
@@ -202,7 +228,7 @@ def verdict(benchmark: Benchmark, pairs: Sequence[Pair], finding: Finding, bout:
         finding if all(sides) else None,
         *seconds,
         images=next((o.images for side in sides for o in side), None),
-        quantities=tuple(quantities(*sides, bout.rule.margin)) if all(sides) else (),
+        quantities=tuple(quantities(*sides, rule.margin)) if all(sides) else (),
         troubles=troubles,
     )
 

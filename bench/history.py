@@ -47,15 +47,16 @@ class Mark:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What comparisons of equal code gave for one benchmark on a host; as "any", for all of them together.
+    """What comparisons of equal code gave for one benchmark by one clock on a host; as "any", for any of them by any.
 
-    `spread` is the standard deviation of a pair's ln ratio. `false_alarms` of `runs` comparisons of `pairs` pairs found
-    a regression where there is none; `false_alarm_high` is the upper end of the rate's 95 % interval (Clopper and
-    Pearson). `powers` are the shares of the comparisons that find slowdowns by `slowdowns`.
+    `spread` is the standard deviation of a pair's ln ratio. `alarms` of `runs` comparisons of `pairs` pairs found a
+    regression, where there is none or, by `injected`, one made on purpose; `low` and `high` are the ends of the rate's
+    95 % interval (Clopper and Pearson). `powers` are the shares of the comparisons that find slowdowns by `slowdowns`.
     """
 
     calibration_id: str
     benchmark_id: str
+    clock: str
     host_id: str
     device: str
     threads: int
@@ -64,9 +65,11 @@ class Calibration:
     window_seconds: float
     runs: int
     margin: float
+    injected: float
     spread: float | None
-    false_alarms: int
-    false_alarm_high: float
+    alarms: int
+    low: float
+    high: float
     slowdowns: tuple[float, ...]
     powers: tuple[float, ...]
     commit: str | None

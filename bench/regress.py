@@ -19,6 +19,8 @@ INCONCLUSIVE = "inconclusive"
 LEAST_PAIRS = 5  # of which a sign-flip test can reject at 5 %: 1/32
 MOST_PAIRS = stats.MOST_FLIPPED
 
+Key = tuple[str, str]  # what is judged: a benchmark's id, and a clock (`bench.sample`)
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -63,25 +65,29 @@ class Finding:
 
 
 def judge(
-    ratios: Mapping[str, Sequence[float | None]],
-    rule: Rule,
-    spreads: Mapping[str, float] | None = None,
-) -> dict[str, Finding]:
-    """What each benchmark's pairs say, before confirmation: natural logarithms of ratios, None for an invalid pair."""
+    ratios: Mapping[Key, Sequence[float | None]], rule: Rule, spreads: Mapping[Key, float] | None = None
+) -> dict[Key, Finding]:
+    """What the pairs say, before confirmation: natural logarithms of ratios, None for an invalid pair.
+
+    Benjamini and Hochberg's adjustment is over the benchmarks judged by one clock.
+    """
     spreads = spreads or {}
-    valid = {name: [value for value in values if value is not None] for name, values in ratios.items()}
-    enough = [n for n, v in valid.items() if len(v) >= LEAST_PAIRS and len(v) >= rule.valid * len(ratios[n])]
-    slower = stats.benjamini_hochberg([stats.sign_flip(valid[name], 0.0) for name in enough])
-    faster = stats.benjamini_hochberg([stats.sign_flip([-v for v in valid[name]], 0.0) for name in enough])
-    p_values = dict(zip(enough, zip(slower, faster, strict=True), strict=True))
+    valid = {key: [value for value in values if value is not None] for key, values in ratios.items()}
+    enough = [k for k, v in valid.items() if len(v) >= LEAST_PAIRS and len(v) >= rule.valid * len(ratios[k])]
+    p_values = {}
+    for clock in {clock for _, clock in enough}:
+        keys = [key for key in enough if key[1] == clock]
+        slower = stats.benjamini_hochberg([stats.sign_flip(valid[key], 0.0) for key in keys])
+        faster = stats.benjamini_hochberg([stats.sign_flip([-v for v in valid[key]], 0.0) for key in keys])
+        p_values |= dict(zip(keys, zip(slower, faster, strict=True), strict=True))
     found = {}
-    for name, values in valid.items():
-        margin = rule.margin_on(spreads.get(name), max(1, len(values)))
-        invalid = len(ratios[name]) - len(values)
-        if name in p_values:
-            found[name] = _finding(values, invalid, margin, *p_values[name], rule)
+    for key, values in valid.items():
+        margin = rule.margin_on(spreads.get(key), max(1, len(values)))
+        invalid = len(ratios[key]) - len(values)
+        if key in p_values:
+            found[key] = _finding(values, invalid, margin, *p_values[key], rule)
         else:
-            found[name] = Finding(INCONCLUSIVE, len(values), invalid, margin)
+            found[key] = Finding(INCONCLUSIVE, len(values), invalid, margin)
     return found
 
 
@@ -101,13 +107,17 @@ def _finding(
     return Finding(ruling, len(values), invalid, margin, *relative, p_slower, p_faster)
 
 
-def candidates(found: Mapping[str, Finding]) -> list[str]:
-    """The benchmarks that a fresh run has to confirm."""
-    return [name for name, finding in found.items() if finding.ruling in (REGRESSION, IMPROVEMENT)]
+def candidates(found: Mapping[Key, Finding]) -> list[Key]:
+    """What a fresh run has to confirm."""
+    return [key for key, finding in found.items() if finding.ruling in (REGRESSION, IMPROVEMENT)]
 
 
-def confirmed(first: Finding, again: Finding) -> Finding:
-    """The first finding, where it was a change, after a fresh run: it stands if that agrees, else nothing is shown."""
+def settled(found: Mapping[Key, Finding], again: Mapping[Key, Finding]) -> dict[Key, Finding]:
+    """The findings after a fresh run of the candidates: a change stands if that agrees, else none is shown."""
+    return dict(found) | {key: _settled(found[key], again[key]) for key in candidates(found)}
+
+
+def _settled(first: Finding, again: Finding) -> Finding:
     if agrees(first, again):
         return replace(first, confirmed=True)
     return replace(first, ruling=INCONCLUSIVE if again.change is None else STEADY, confirmed=False)

@@ -6,6 +6,7 @@ import statistics
 from dataclasses import dataclass
 from datetime import datetime
 
+DEVICE, CPU, WALL = "device", "cpu", "wall"  # clocks
 HISTORY, CONFIRMATION, COMPARISON, CALIBRATION, IMPORTED = PURPOSES = (
     "history",
     "confirmation",
@@ -20,7 +21,8 @@ class Taking:
     """When, where and of what code samples were taken: what those of one process have in common.
 
     `measurement_id` is of all samples that one command took; `side` (base or head) and `pair` place a sample within a
-    comparison. `dirty` is whether the code differs from the commit. Times are UTC.
+    comparison. `dirty` is whether the code differs from the commit. `injected` is by how much the side was slowed down
+    on purpose. Times are UTC.
     """
 
     measurement_id: str
@@ -33,6 +35,7 @@ class Taking:
     host_id: str
     device: str
     threads: int
+    injected: float | None
     started: datetime
 
 
@@ -41,8 +44,9 @@ class Outcome:
     """What was measured. Times are seconds, memory bytes; what could not be read is None, and `unread` says why.
 
     `window_seconds` and `cpu_seconds` (of the process's CPU time) are the raw windows, of `calls` calls each, after
-    those of the warm-up, which `steady` says ended in no more drift. `seconds` is a call's: the median of the windows
-    over `calls`. `images` are those of a call; a training step's moves at least `call_bytes`, and does
+    those of the warm-up, which `steady` says ended in no more drift. `clock` is what times a call: the device's events
+    on a GPU, the process's CPU time on one thread of a CPU (what others take from it is not its own), else the wall's.
+    `images` are those of a call; a training step's moves at least `call_bytes`, and does
     `call_multiply_adds` (`bench.floors`): the shares are what that is of the device's measured copy bandwidth and
     matrix rate. `slowdowns` are seconds by reason, as JSON. `trouble`, where set, is why the sample is not valid.
     `failed` is why there is none, `cause` of what kind (`bench.instrument`).
@@ -50,6 +54,7 @@ class Outcome:
 
     failed: str | None = None
     cause: str | None = None
+    clock: str = WALL
     images: int | None = None
     calls: int | None = None
     window_seconds: tuple[float, ...] = ()
@@ -75,12 +80,16 @@ class Outcome:
     trouble: str | None = None
     unread: str | None = None
 
+    def windows(self, clock: str) -> tuple[float, ...]:
+        """The windows' seconds by a clock."""
+        return self.cpu_seconds if clock == CPU else self.window_seconds
+
     @property
     def seconds(self) -> float | None:
-        """Of a call; None where there is no window."""
-        return statistics.median(self.window_seconds) / self.calls if self.window_seconds and self.calls else None
+        """A call's, by its clock: the median of the windows over `calls`; None where there is no window."""
+        return statistics.median(self.windows(self.clock)) / self.calls if self.window_seconds and self.calls else None
 
     @property
     def images_per_second(self) -> float | None:
-        """Likewise."""
+        """Images of a call over its seconds."""
         return self.images / self.seconds if self.images and self.seconds else None

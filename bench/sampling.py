@@ -20,12 +20,13 @@ from bench.checkout import Checkout
 from bench.errors import InputError
 from bench.nvml import Gauge, Reading
 from bench.pool import TEMPLATE
-from bench.sample import Outcome
+from bench.sample import CPU, DEVICE, WALL, Outcome
 from bench.source import Source
 from bench.span import POLLED, Span
 
 INSTRUMENT = Path(__file__).with_name("instrument.py")
 PREPARE_SECONDS, WINDOW_SECONDS, START_SECONDS = 900.0, 300.0, 300.0  # after which a process is given up
+CLOCKS = {DEVICE: "the GPU's events", CPU: "CPU time", WALL: "the wall's clock"}
 ORDER = (0, 1, 1, 0)  # of two sides' windows, again and again: drift over four of them cancels
 
 
@@ -40,6 +41,13 @@ class Setting:
     windows: int = 12
     window_seconds: float = 0.1
     sources: Mapping[str, Source] = field(default_factory=dict)
+
+    @property
+    def clock(self) -> str:
+        """What times a call (`Outcome.clock`)."""
+        if self.device != "cpu":
+            return DEVICE
+        return CPU if self.threads == 1 else WALL
 
     def __post_init__(self) -> None:
         if self.window_seconds < 0.1:
@@ -171,6 +179,7 @@ def sample(
         span = Span.between(first, last, [replace(poll, other_computing=None) for poll in polls], seconds)
         span = replace(span, other_computing=idle.other_computing)
         outcome = _outcome(*answers, calls)
+        outcome = replace(outcome, clock=setting.clock)
         found.append(outcome if outcome.failed else _with_gpu(outcome, span, last, alone=len(sides) == 1))
     return found
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from bench import selection
-from bench.errors import InputError
+from bench.errors import EXIT_OK, InputError
+from bench.history import Calibration
 
 if TYPE_CHECKING:
     from bench.benchmark import Benchmark
     from bench.checkout import Checkout
     from bench.comparison import Bout, Verdict
-    from bench.history import Calibration, History
+    from bench.history import History
+    from bench.regress import Key
     from bench.rig import Rig
     from bench.study import Study
 
@@ -65,21 +67,52 @@ def calibrate(options: Namespace) -> int:
 
     study = selection.study(options)
     chosen = selection.benchmarks(options, study)
-    tell = _console()
+    tell, history = _console(), _history(options)
+    code, started = options.resume or uuid4().hex[:12], datetime.now(UTC)
     with checkout.opened(".") as here, _rig(options, study, here) as rig:
-        history = _history(options)
         bout = replace(_bout(options, here, here, chosen, rig, {}), slowdown=options.inject or 0.0)
+        most = bout.pairs + bout.pairs // 2  # rounds of a comparison
+        done = len(comparison.recorded(history.samples(CALIBRATION), code, most))
         tell(f"{here.label} against itself on {rig.host.label}: {len(chosen)} benchmarks, {options.runs} comparisons")
-        measurement = uuid4().hex[:12]
-        runs = []
-        for number in range(options.runs):
-            record = _recorder(history, rig, bout, CALIBRATION, measurement, first=number * bout.pairs * 2)
-            pairs = comparison.rounds(
-                bout, chosen, f"comparison {number + 1} of {options.runs}", rig.gauge, tell, record
-            )
-            runs.append(comparison.ratios(comparison.by_benchmark(chosen, pairs)))
-    known = calibration.spreads(runs)
-    return 0
+        tell(f"{done} are recorded; stopped, it goes on with --resume {code}")
+        for number in range(done, options.runs):
+            record = _recorder(history, rig, bout, CALIBRATION, code, first=number * most)
+            said = f"comparison {number + 1} of {options.runs}"
+            for _ in comparison.rounds(bout, chosen, said, rig.gauge, tell, record):
+                pass
+    runs = comparison.recorded(history.samples(CALIBRATION), code, most)
+    spreads = calibration.spreads(runs)
+    found = [
+        Calibration(
+            calibration_id=code,
+            benchmark_id=name,
+            clock=clock,
+            host_id=rig.host.id,
+            device=rig.setting.device,
+            threads=rig.setting.threads,
+            pairs=bout.pairs,
+            windows=rig.setting.windows,
+            window_seconds=rig.setting.window_seconds,
+            margin=bout.rule.margin,
+            injected=bout.slowdown,
+            spread=spreads.get((name, clock)),
+            slowdowns=calibration.SLOWDOWNS,
+            commit=here.commit,
+            started=started,
+            **asdict(rates),
+        )
+        for (name, clock), rates in calibration.rates(runs, bout.rule, spreads).items()
+    ]
+    history.calibrate(found)
+    names = {benchmark.id: benchmark.label for benchmark in chosen} | {calibration.ANY[0]: "any of them"}
+    result = bulletin.calibrated(found, names)
+    print(result.text())
+    print(
+        f"{rig.host.label} (host {rig.host.id}), torch {rig.host.torch}: {len(runs)} comparisons of {bout.pairs} pairs"
+    )
+    if options.markdown:
+        _write(options.markdown, result.markdown() + "\n")
+    return EXIT_OK
 
 
 def _bout(
@@ -88,7 +121,7 @@ def _bout(
     head: Checkout,
     chosen: Sequence[Benchmark],
     rig: Rig,
-    known: dict[str, Calibration],
+    known: dict[Key, Calibration],
 ) -> Bout:
     from bench.comparison import Bout
     from bench.regress import Rule
@@ -103,13 +136,13 @@ def _history(options: Namespace) -> History:
     return History(options.results)
 
 
-def _calibrated(history: History, rig: Rig) -> dict[str, Calibration]:
-    """The latest calibration of each benchmark on this host, measured as here."""
+def _calibrated(history: History, rig: Rig) -> dict[Key, Calibration]:
+    """The latest calibration of each benchmark by each clock on this host, measured as here."""
     found = {}
     for c in history.calibrations():
         alike = (c.host_id, c.threads, c.windows) == (rig.host.id, rig.setting.threads, rig.setting.windows)
-        if alike and c.device == rig.setting.device:
-            found[c.benchmark_id] = c
+        if alike and c.device == rig.setting.device and not c.injected:
+            found[c.benchmark_id, c.clock] = c
     return found
 
 
@@ -137,6 +170,7 @@ def _recorder(
                 rig.host.id,
                 rig.setting.device,
                 rig.setting.threads,
+                bout.slowdown if name == "head" else None,
                 started,
             )
             samples += [sample_of(benchmark, taking, outcomes[index]) for benchmark, *outcomes in found]
@@ -146,8 +180,6 @@ def _recorder(
 
 
 def _facts(study: Study, rig: Rig, bout: Bout) -> dict[str, Any]:
-    from dataclasses import asdict
-
     sides = {
         name: {"name": side.name, "commit": side.commit, "dirty": side.dirty}
         for name, side in (("base", bout.base), ("head", bout.head))
@@ -157,12 +189,14 @@ def _facts(study: Study, rig: Rig, bout: Bout) -> dict[str, Any]:
 
 
 def _where(rig: Rig, bout: Bout) -> str:
+    from bench.sampling import CLOCKS
+
     host, setting = rig.host, rig.setting
     cuda = f", CUDA {host.cuda}, driver {host.driver}" if host.gpu else f", threads: {setting.threads}"
     return (
-        f"Base {bout.base.label}, head {bout.head.label}. {host.label}, torch {host.torch}{cuda}. {bout.pairs} pairs of "
-        f"fresh processes, {setting.windows} windows of {setting.window_seconds:g} s a side in turns; bounds are one-sided, "
-        f"{bout.rule.confidence:.0%}."
+        f"Base {bout.base.label}, head {bout.head.label}. {host.label}, torch {host.torch}{cuda}; "
+        f"timed by {CLOCKS[setting.clock]}. {bout.pairs} pairs of fresh processes, {setting.windows} windows "
+        f"of {setting.window_seconds:g} s a side, in turns; bounds are one-sided, {bout.rule.confidence:.0%}."
     )
 
 

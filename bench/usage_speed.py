@@ -21,9 +21,9 @@ examples:
   resbench compare v1 v2 --study throughput --margin 1 --markdown comparison.md --junit comparison.xml
 """
 CALIBRATE_EPILOG = """\
-Compares this checkout with itself, many times, and says how often that is called a regression, and how often slowdowns
-of known size are found. Goals: false alarms at most 1 %; 2 % found 9 times in 10 on a quiet GPU, 5 % on a noisy CPU. The
-result is kept in --results, and stands beside the verdicts of resbench compare on this host.
+Compares this checkout with itself, many times, and says how often that is called a regression, and how often
+slowdowns of known size are found. Goals: false alarms at most 1 %; 2 % found 9 times in 10 on a quiet GPU, 5 % on a
+noisy CPU. The result is kept in --results, and stands beside the verdicts of resbench compare on this host.
 
 examples:
   resbench calibrate --only 'work=train|inference' --pairs 6 --runs 50
@@ -59,6 +59,7 @@ def _add_calibrate(subparsers: Any) -> None:
     parser.add_argument("--inject", type=percent, metavar="PERCENT", help="slow head down by so much, for real")
     parser.add_argument("--margin", type=percent, default=0.02, metavar="PERCENT", help="what may be lost (default: 2)")
     parser.add_argument("--resume", metavar="ID", help="go on with a calibration that was stopped")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table")
 
 
 def _add_selection(parser: argparse.ArgumentParser, study: str) -> None:

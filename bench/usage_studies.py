@@ -57,9 +57,9 @@ examples:
   resbench net --depth 20 --shortcut none --size 8 --channels 1 --json
 """
 DATA_EPILOG = """\
-Data sets: digits (comes with scikit-learn), noise32 and noise224 (noise of CIFAR's and of ImageNet's shape, for timing),
-cifar10 and cifar100 (downloaded by this command and no other),
-parquet:DIR (train*.parquet and test*.parquet, image bytes and labels), folder:DIR (train/<class>/*, test/<class>/*).
+Data sets: digits (comes with scikit-learn), noise32 and noise224 (noise of CIFAR's and ImageNet's shape, for timing),
+cifar10 and cifar100 (downloaded by this command and no other), parquet:DIR (train*.parquet and test*.parquet, image
+bytes and labels), folder:DIR (train/<class>/*, test/<class>/*).
 Decoded images are cached in $RESBENCH_CACHE, or resbench in the user's cache folder.
 
 examples:
