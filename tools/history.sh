@@ -51,6 +51,7 @@ push() {
   export GIT_COMMITTER_NAME="$GIT_AUTHOR_NAME" GIT_COMMITTER_EMAIL="$GIT_AUTHOR_EMAIL"
   local try
   for try in $(seq "${TRIES:-10}"); do
+    if [ "$try" -gt 1 ]; then sleep "$((RANDOM % 3 + 1))"; fi
     if fetch; then
       commit
       if [ -z "$made" ]; then
@@ -63,7 +64,6 @@ push() {
       fi
     fi
     echo "$branch: try $try came to nothing" >&2
-    sleep "$((RANDOM % 3 + 1))"
   done
   return 1
 }
