@@ -300,7 +300,7 @@ def test_a_comment_is_written_once_and_then_again(checkout, tmp_path, monkeypatc
 
 def recorded(remote: Path) -> dict[str, str]:
     """The files of the history's branch, and what is in them."""
-    names = git(remote, "ls-tree", "-r", "--name-only", "throughput-history").splitlines()
+    names = git(remote, "-c", "core.quotePath=off", "ls-tree", "-r", "--name-only", "throughput-history").splitlines()
     return {name: git(remote, "show", f"throughput-history:{name}") for name in names}
 
 
@@ -356,13 +356,13 @@ def test_a_history_comes_and_goes_and_only_grows(checkout, remote, tmp_path):
     assert history(clone, "push", folder)[0] == 0
     assert history(clone, "push", folder) == (0, "throughput-history: nothing new\n")
     part(folder, "marks/a.parquet", "changed")  # a part never changes, and the branch's stays
-    part(folder, "marks/d.parquet", "d")
+    part(folder, "marks/d é.parquet", "d")
     assert history(clone, "push", folder)[0] == 0
-    assert recorded(remote) == {"marks/a.parquet": "a", "marks/d.parquet": "d"}
+    assert recorded(remote) == {"marks/a.parquet": "a", "marks/d é.parquet": "d"}
     other = checkout("other")
     part(other / "h", "marks/e.parquet", "e")
     assert history(other, "pull", Path("h")) == (0, "throughput-history: 3 parts in h\n")
-    assert (other / "h" / "marks" / "d.parquet").read_text() == "d"
+    assert (other / "h" / "marks" / "d é.parquet").read_text() == "d"
     assert history(other, "push", Path("h"), str(remote)) == (0, "throughput-history: 1 parts more\n")
     for used in (clone, other):
         assert git(used, "status", "--porcelain", "--untracked-files=no") == ""

@@ -37,7 +37,7 @@ commit() { # the tip with the folder's new parts, in $made; empty where there ar
   made=
   rm -f "$GIT_INDEX_FILE"
   if [ -n "$tip" ]; then git read-tree "$tip"; fi
-  git ls-files | LC_ALL=C sort >"$scratch/recorded"
+  git -c core.quotePath=off ls-files | LC_ALL=C sort >"$scratch/recorded"
   parts | LC_ALL=C comm -13 "$scratch/recorded" - >"$scratch/new"
   if [ -s "$scratch/new" ]; then
     git --work-tree="$folder" update-index --add --stdin <"$scratch/new"
