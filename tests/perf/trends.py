@@ -1,4 +1,4 @@
-"""What steps and rulings are worth on made-up noise, as Markdown: python tests/perf/trends.py (two minutes)."""
+"""What steps and rulings are worth on made-up noise, as Markdown: python tests/perf/trends.py (a minute)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def power(lengths: Sequence[int], size: float, within: int = 5) -> str:
 
 
 def alarms(noise: Callable, n: int) -> str:
-    """Percent of new values called a regression at 0.1 %, once and twice, of noise of 3 % (a minimum of 2 % rarely matters)."""
+    """Percent of new values called a regression at 0.1 %, and of pairs both called one. Noise is of 3 %, so that the
+    minimum effect of 2 % matters little."""
     rng, once, twice, count = np.random.default_rng(n), 0.0, 0.0, 1000
     for _ in range(count):
         values = 0.03 * noise(rng, n + 5 + RULED)
@@ -83,6 +84,6 @@ if __name__ == "__main__":
     cases = ((15, 5), (20, 5), (20, 10), (50, 50), (95, 5), (90, 10), (50, 15, 55), (250, 50))
     rows = [[" + ".join(map(str, case)), *(power(case, size) for size in (1, 2, 4))] for case in cases]
     table(["values", "1 σ", "2 σ", "4 σ"], rows)
-    print("Percent of new values called a regression: once, and by two in two:\n")
+    print("Percent of new values called a regression: alone, and twice in two:\n")
     lengths = (10, 20, 30, 100)
     table(["noise", *map(str, lengths)], [[k, *(alarms(f, n) for n in lengths)] for k, f in NOISE.items()])
