@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from scipy.special import chdtr, nctdtr, stdtr, stdtrit
+from scipy.special import betaincinv, chdtr, nctdtr, stdtr, stdtrit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,6 +189,40 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (m - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number (Benjamini and Hochberg 1995), in the order given: reject those at most q, and
+    of the rejected hypotheses at most a share q is true on average, where the p-values of true ones are independent
+    (or positively dependent, Benjamini and Yekutieli 2001).
+
+    With p₍₁₎ ≤ … ≤ p₍ₘ₎, the adjusted p₍ᵢ₎ is the smallest of (m / j) · p₍ⱼ₎ over j ≥ i.
+    """
+    m = len(p_values)
+    adjusted, smallest = [0.0] * m, 1.0
+    for rank, index in zip(range(m, 0, -1), sorted(range(m), key=p_values.__getitem__, reverse=True), strict=True):
+        smallest = min(smallest, m / rank * p_values[index])
+        adjusted[index] = smallest
+    return adjusted
+
+
+def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact two-sided interval of a proportion of which k successes in n >= 1 independent trials were seen (Clopper
+    and Pearson 1934): each end is the proportion at which k or what lies beyond has a chance of (1 - confidence) / 2.
+
+    As P(at least k of n) is the regularised incomplete beta function I_p(k, n - k + 1), the ends are its inverses. It
+    covers the proportion at least as often as stated, whatever it is.
+    """
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(successes, n - successes + 1, tail)) if successes else 0.0
+    return low, proportion_bound(successes, n, 1 - tail)
+
+
+def proportion_bound(successes: int, n: int, confidence: float = 0.95) -> float:
+    """The exact one-sided upper bound of such a proportion: the one at which k successes or fewer have a chance of
+    1 - confidence. For 0 of n it is 1 - (1 - confidence)^(1/n), nearly 3/n at 95 %; for n of n it is 1.
+    """
+    return float(betaincinv(successes + 1, n - successes, confidence)) if successes < n else 1.0
 
 
 def power(shift: float, deviation: float, n: int, level: float) -> float:

@@ -155,6 +155,67 @@ def test_holm_of_nothing_and_a_textbook_case():
     assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_benjamini_hochberg_is_scipys(p_values):
+    theirs = scipy_stats.false_discovery_control(p_values, method="bh")
+    assert stats.benjamini_hochberg(p_values) == pytest.approx(list(theirs), abs=1e-12)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.999))
+def test_benjamini_hochberg_rejects_up_to_the_last_below_the_line(p_values, rate):
+    """The procedure as its authors state it: the largest i with p₍ᵢ₎ ≤ i q / m, and all before it."""
+    m, ordered = len(p_values), sorted(p_values)
+    if any(abs(p * m / (i + 1) - rate) < 1e-9 for i, p in enumerate(ordered)):  # on the line, but for rounding
+        return
+    last = max((i for i, p in enumerate(ordered) if p <= (i + 1) * rate / m), default=-1)
+    rejected = [adjusted <= rate for adjusted in stats.benjamini_hochberg(p_values)]
+    assert rejected == [last >= 0 and p <= ordered[last] for p in p_values]
+
+
+@given(st.lists(st.floats(0, 1), max_size=12), st.randoms())
+def test_benjamini_hochberg_lies_between_none_and_holm(p_values, random):
+    adjusted = stats.benjamini_hochberg(p_values)
+    for p, ours, holms in zip(p_values, adjusted, stats.holm(p_values), strict=True):
+        assert p <= ours <= holms + 1e-12 and ours <= 1
+    order = random.sample(range(len(p_values)), len(p_values))
+    assert stats.benjamini_hochberg([p_values[i] for i in order]) == [adjusted[i] for i in order]
+
+
+def test_benjamini_hochberg_of_a_textbook_case():
+    assert stats.benjamini_hochberg([]) == []
+    assert stats.benjamini_hochberg([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.02, 0.04, 0.04, 0.02])
+
+
+@given(st.integers(1, 5000), st.floats(0, 1), st.floats(0.5, 0.999))
+def test_clopper_pearson_is_scipys(n, share, confidence):
+    successes = round(share * n)
+    theirs = scipy_stats.binomtest(successes, n).proportion_ci(confidence, method="exact")
+    assert stats.clopper_pearson(successes, n, confidence) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    above = scipy_stats.binomtest(successes, n, alternative="less").proportion_ci(confidence, method="exact")
+    assert stats.proportion_bound(successes, n, confidence) == pytest.approx(above.high, abs=1e-9)
+
+
+@given(st.integers(1, 10_000), st.floats(0.5, 0.999))
+def test_a_proportion_never_seen_and_always_seen(n, confidence):
+    alpha = 1 - confidence
+    assert stats.proportion_bound(0, n, confidence) == pytest.approx(1 - alpha ** (1 / n), rel=1e-6)
+    assert stats.proportion_bound(n, n, confidence) == 1
+    assert stats.clopper_pearson(0, n, confidence) == (0, pytest.approx(1 - (alpha / 2) ** (1 / n), rel=1e-6))
+    assert stats.clopper_pearson(n, n, confidence) == (pytest.approx((alpha / 2) ** (1 / n), rel=1e-6), 1)
+
+
+@pytest.mark.parametrize("n", [1, 7, 40])
+def test_clopper_pearson_covers_as_stated_whatever_the_proportion(n):
+    """Coverage summed over the binomial distribution: no simulation."""
+    intervals = [stats.clopper_pearson(k, n, 0.9) for k in range(n + 1)]
+    bounds = [stats.proportion_bound(k, n, 0.9) for k in range(n + 1)]
+    for proportion in np.linspace(0.001, 0.999, 97):
+        chances = scipy_stats.binom.pmf(range(n + 1), n, proportion)
+        both = sum(c for c, (low, high) in zip(chances, intervals, strict=True) if low <= proportion <= high)
+        above = sum(c for c, bound in zip(chances, bounds, strict=True) if proportion <= bound)
+        assert min(both, above) >= 0.9 - 1e-9
+
+
 @given(st.floats(-3, 8), st.floats(0.1, 5), st.integers(2, 60), st.floats(1e-4, 0.2))
 @example(-1.75, 0.1015625, 3, 1e-4)  # where scipy's nctdtr is nan
 def test_power_is_that_of_the_noncentral_t(shift, deviation, n, level):
