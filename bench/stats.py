@@ -238,20 +238,3 @@ def power(shift: float, deviation: float, n: int, level: float) -> float:
     if noncentrality > 35:  # beyond where every scipy's nctdtr is accurate, and where the mean as good as never varies
         return float(chdtr(n - 1, (n - 1) * (noncentrality / least) ** 2))
     return 1.0 - float(nctdtr(n - 1, noncentrality, least))
-
-
-def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    adjusted, least, m = [0.0] * len(p_values), 1.0, len(p_values)
-    for rank, index in reversed(list(enumerate(sorted(range(m), key=p_values.__getitem__), start=1))):
-        least = min(least, p_values[index] * m / rank)
-        adjusted[index] = least
-    return adjusted
-
-
-def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    from scipy.special import betaincinv
-
-    tail = (1 - confidence) / 2
-    low = float(betaincinv(successes, n - successes + 1, tail)) if successes else 0.0
-    high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
-    return low, high
