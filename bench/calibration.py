@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench import regress, stats
-from bench.regress import REGRESSION, Key, Rule
+from bench.regress import Key, Rule
+from bench.ruling import REGRESSION
 
 SLOWDOWNS = (0.01, 0.02, 0.03, 0.05, 0.10)
 ANY = ("any", "any")

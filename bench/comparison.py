@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bench import regress
 from bench.benchmark import Benchmark
 from bench.checkout import Checkout
 from bench.history import Sample
 from bench.nvml import Gauge
-from bench.regress import INCONCLUSIVE, REGRESSION, Finding, Key, Rule
+from bench.quantity import MORE, Quantity, quantities
+from bench.regress import Finding, Key, Rule
+from bench.ruling import FAILED, INCONCLUSIVE, NOT_MEASURED, REGRESSION
 from bench.sample import COMPARISON, CONFIRMATION, CPU, WALL, Outcome
 from bench.sampling import Setting, instruments, sample
 
-FAILED = "failed"  # in head, where base gives a time
-NOT_MEASURED = "not measured"
-SAME, MORE, LESS, VARIES = "same", "more", "less", "varies"
-EXACT = ("parameters", "multiply_adds", "peak_allocated_bytes", "peak_reserved_bytes")
 HOPELESS = 2  # failures in a row, after which a benchmark is no longer tried
 CLOCKS_WITHIN = 0.02  # of each other, for a pair of a GPU's samples to be valid
 
@@ -61,26 +59,6 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """A count or a number of bytes on both sides: of the samples of a side, the least and the most. `near`: what lies
-    between the sides is too little to speak of."""
-
-    name: str
-    base: tuple[int, int]
-    head: tuple[int, int]
-    near: bool = False
-
-    @property
-    def change(self) -> str:
-        """Exactly: same, more or less; where the samples of a side differ, only if the two sides' do not overlap."""
-        if self.near or self.base == self.head:
-            return SAME
-        if self.head[0] > self.base[1]:
-            return MORE
-        return LESS if self.head[1] < self.base[0] else VARIES
-
-
-@dataclass(frozen=True)
 class Verdict:
     """What is said of one benchmark. `ruling` is a finding's, or failed or not measured; `because` says why."""
 
@@ -98,6 +76,12 @@ class Verdict:
     def grew(self) -> tuple[Quantity, ...]:
         """The quantities of which head needs more."""
         return tuple(quantity for quantity in self.quantities if quantity.change == MORE)
+
+    @property
+    def speeds(self) -> tuple[float | None, float | None]:
+        """Images a second on both sides."""
+        times = self.base_seconds, self.head_seconds
+        return tuple(self.images / seconds if self.images and seconds else None for seconds in times)
 
     @property
     def worse(self) -> bool:
@@ -244,20 +228,3 @@ def _doubt(finding: Finding, troubles: Sequence[str]) -> str:
 def _median(values: Sequence[float | None]) -> float | None:
     present = [value for value in values if value is not None]
     return statistics.median(present) if present else None
-
-
-def quantities(base: Sequence[Outcome], head: Sequence[Outcome], margin: float) -> Iterator[Quantity]:
-    """The counts and the bytes that both sides tell. A process's resident memory beyond what it began with is never
-    exactly the same: it counts as more or less only where it is so by more than the margin, and by a MiB."""
-    for name in EXACT:
-        sides = [[v for o in side if (v := getattr(o, name)) is not None] for side in (base, head)]
-        if all(sides):
-            yield Quantity(name, *((min(side), max(side)) for side in sides))
-    grown = [
-        [o.peak_rss_bytes - o.base_rss_bytes for o in side if o.peak_rss_bytes and o.base_rss_bytes]
-        for side in (base, head)
-    ]
-    if all(grown):
-        found = Quantity("resident_bytes", *((min(side), max(side)) for side in grown))
-        apart = max(found.head[0] - found.base[1], found.base[0] - found.head[1])
-        yield replace(found, near=apart <= max(margin * found.base[0], 2**20))

@@ -11,11 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench import stats
+from bench.ruling import IMPROVEMENT, INCONCLUSIVE, REGRESSION, STEADY
 
-REGRESSION = "regression"
-IMPROVEMENT = "improvement"
-STEADY = "no regression"
-INCONCLUSIVE = "inconclusive"
 LEAST_PAIRS = 5  # of which a sign-flip test can reject at 5 %: 1/32
 MOST_PAIRS = stats.MOST_FLIPPED
 

@@ -93,3 +93,10 @@ class Outcome:
     def images_per_second(self) -> float | None:
         """Images of a call over its seconds."""
         return self.images / self.seconds if self.images and self.seconds else None
+
+    @property
+    def grown_bytes(self) -> int | None:
+        """By how much the process's resident memory grew beyond what it began with."""
+        if self.peak_rss_bytes is None or self.base_rss_bytes is None:
+            return None
+        return self.peak_rss_bytes - self.base_rss_bytes

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench import host, memo
 from bench.benchmark import Benchmark
 from bench.checkout import Checkout
 from bench.errors import InputError
@@ -24,6 +25,7 @@ from bench.sample import CPU, DEVICE, WALL, Outcome
 from bench.source import Source
 from bench.span import POLLED, Span
 
+CEILINGS = "ceilings.json"  # of the machine's memory
 INSTRUMENT = Path(__file__).with_name("instrument.py")
 PREPARE_SECONDS, WINDOW_SECONDS, START_SECONDS = 900.0, 300.0, 300.0  # after which a process is given up
 CLOCKS = {DEVICE: "the GPU's events", CPU: "CPU time", WALL: "the wall's clock"}
@@ -137,6 +139,47 @@ def instruments(checkouts: Sequence[Checkout], setting: Setting) -> Iterator[lis
         for instrument in started:
             instrument.start()
         yield started
+
+
+def measure(
+    checkout: Checkout, benchmarks: Sequence[Benchmark], setting: Setting, gauge: Gauge
+) -> list[tuple[Benchmark, Outcome]]:
+    """One process's samples of each benchmark, with what share of the device's ceilings they reach.
+
+    Raises:
+        InputError: where the checkout cannot be measured.
+    """
+    with instruments([checkout], setting) as (instrument,):
+        ceilings = _ceilings(instrument, setting)
+        found = [(benchmark, sample([instrument], benchmark, setting, gauge)[0]) for benchmark in benchmarks]
+    return [(benchmark, _with_shares(outcome, benchmark, ceilings)) for benchmark, outcome in found]
+
+
+def _ceilings(instrument: Instrument, setting: Setting) -> dict[str, Any]:
+    """The most that the device did, now or when it was measured before: under a load it does less."""
+    found = instrument.ask({"ceilings": setting.device, "threads": setting.threads}, PREPARE_SECONDS)
+    key = json.dumps([setting.gpu_uuid or host.cpu_model(), setting.threads, instrument.toolkit["torch"]])
+    known = memo.recall(CEILINGS).get(key)
+    if "failed" in found or not isinstance(known, dict):
+        best = found
+    else:
+        rates = {name: max(rate, known["rates"].get(name, 0.0)) for name, rate in found["rates"].items()}
+        best = {"bandwidth": max(found["bandwidth"], known["bandwidth"]), "rates": rates}
+    if "failed" not in best:
+        memo.remember(CEILINGS, {key: best})
+    return best
+
+
+def _with_shares(outcome: Outcome, benchmark: Benchmark, ceilings: Mapping[str, Any]) -> Outcome:
+    rate = ceilings.get("rates", {}).get(benchmark.cell.recipe.precision)
+    if outcome.seconds is None or rate is None:
+        return outcome
+    counted = outcome.call_multiply_adds or (outcome.multiply_adds and outcome.multiply_adds * outcome.images)
+    return replace(
+        outcome,
+        arithmetic_share=counted and counted / rate / outcome.seconds,
+        bandwidth_share=outcome.call_bytes and outcome.call_bytes / ceilings["bandwidth"] / outcome.seconds,
+    )
 
 
 def sample(

@@ -54,6 +54,11 @@ class Series:
     points: tuple[Point, ...]
     accepted: Mapping[int, str]
 
+    def alike(self, sample: Sample) -> bool:
+        """Whether a sample was measured on this host, in the same way."""
+        ours, theirs = self.points[0].taking, sample.taking
+        return (ours.host_id, ours.device, ours.threads) == (theirs.host_id, theirs.device, theirs.threads)
+
     @property
     def logs(self) -> list[float]:
         """ln seconds of the points: what change points and the gate go by."""
@@ -67,20 +72,6 @@ class Series:
     def baseline(self, limits: Limits | None = None) -> Baseline:
         """What a new point is held against."""
         return baseline(self.logs, self.accepted, limits)
-
-    def before(self, measurement_id: str) -> Series:
-        """The same without the points of a measurement."""
-        kept = [n for n, point in enumerate(self.points) if point.taking.measurement_id != measurement_id]
-        moved = {sum(number < index for number in kept): note for index, note in self.accepted.items()}
-        return Series(
-            self.benchmark_id,
-            self.name,
-            self.benchmark,
-            self.host_id,
-            self.host,
-            tuple(self.points[n] for n in kept),
-            moved,
-        )
 
 
 def series(samples: Iterable[Sample], marks: Sequence[Mark], hosts: Mapping[str, Host]) -> list[Series]:

@@ -3,88 +3,131 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from bench import selection
-from bench.errors import EXIT_OK, InputError
-from bench.history import Calibration
+from bench.errors import EXIT_NOTHING, EXIT_OK
 
 if TYPE_CHECKING:
     from bench.benchmark import Benchmark
     from bench.checkout import Checkout
-    from bench.comparison import Bout, Verdict
-    from bench.history import History
+    from bench.comparison import Bout
+    from bench.history import Calibration, History, Sample
     from bench.regress import Key
     from bench.rig import Rig
-    from bench.study import Study
+    from bench.session import Recorder
+    from bench.trend import Limits
 
 
-@contextmanager
-def _rig(options: Namespace, study: Study, checkout: Checkout) -> Iterator[Rig]:
-    from bench import rig
-    from bench.sampling import Setting
+def measure(options: Namespace) -> int:
+    """Measure benchmarks of this checkout, and add them to the history."""
+    from bench import checkout, session, speedtables
+    from bench.sample import HISTORY
+    from bench.series import series
 
-    setting = Setting(threads=options.threads, windows=options.windows)
-    with rig.opened(options.device, setting, checkout, study.sources) as opened:
-        yield opened
+    study = selection.study(options)
+    chosen, tell = selection.benchmarks(options, study), session.console()
+    with checkout.opened(options.of) as here, session.opened(options, study, here) as rig:
+        recorder = session.Recorder(_history(options), rig)
+        samples = _take(recorder, here, chosen, options.samples, HISTORY, tell)
+    points = {found.name: found.points[0] for found in series(samples, (), {})}
+    print(speedtables.measured(points).text())
+    for label, why in {(s.name, s.outcome.failed) for s in samples if s.outcome.failed}:
+        print(f"{label}: not measured: {why}")
+    print(session.place(rig), f"Recorded in {options.results}/samples, of {here.label}.", sep="\n")
+    return EXIT_OK if points else EXIT_NOTHING
+
+
+def _take(
+    recorder: Recorder, here: Checkout, chosen: Sequence[Benchmark], processes: int, purpose: str, tell: Any
+) -> list[Sample]:
+    """Samples of each benchmark, from so many processes."""
+    from bench.sampling import measure
+
+    samples: list[Sample] = []
+    for number in range(processes):
+        tell(f"{purpose}: process {number + 1} of {processes}, benchmarks: {len(chosen)}")
+        found = measure(here, chosen, recorder.rig.setting, recorder.rig.gauge)
+        samples += recorder.add(purpose, here, found)
+    return samples
 
 
 def compare(options: Namespace) -> int:
     """Compare the speed and the memory of two checkouts."""
-    from bench import bulletin, checkout, comparison
+    from bench import bulletin, checkout, comparison, session, speedtables
 
     study = selection.study(options)
-    chosen = selection.benchmarks(options, study)
-    tell = _console()
+    chosen, tell = selection.benchmarks(options, study), session.console()
     with (
         checkout.opened(options.base) as base,
         checkout.opened(options.head) as head,
-        _rig(options, study, head) as rig,
+        session.opened(options, study, head) as rig,
     ):
         history = _history(options)
         known = _calibrated(history, rig)
         bout = _bout(options, base, head, chosen, rig, known)
-        tell(
-            f"{base.label} against {head.label} on {rig.host.label}: {len(chosen)} benchmarks, {bout.pairs} pairs each"
-        )
-        verdicts = comparison.compare(bout, rig.gauge, tell, _recorder(history, rig, bout))
-    facts = _facts(study, rig, bout)
-    notes = [_where(rig, bout), bulletin.trust(known, verdicts, rig.host), f"Again: `{_again(options)}`"]
-    _publish(options, f"{base.name} → {head.name}", verdicts, facts, notes)
-    return bulletin.exit_code(verdicts)
+        tell(f"{head.label} against {base.label}; benchmarks: {len(chosen)}, pairs: {bout.pairs}; {rig.host.label}")
+        verdicts = comparison.compare(bout, rig.gauge, tell, _pairs_into(session.Recorder(history, rig), bout))
+    lines = speedtables.of_comparison(verdicts)
+    sides = {"base": _side(base), "head": _side(head)}
+    facts = session.facts(study, rig, **sides, rule=vars(bout.rule) | {"pairs": bout.pairs})
+    notes = [
+        f"Base {base.label}, head {head.label}; {bout.pairs} pairs of fresh processes, whose windows take turns; bounds"
+        f" are one-sided, {bout.rule.confidence:.0%}.",
+        session.place(rig),
+        speedtables.trust(known, verdicts, rig.host),
+        f"Again: `{_again(options)}`",
+    ]
+    table = speedtables.compared(verdicts)
+    session.publish(options, f"{base.name} → {head.name}", lines, table, facts, notes)
+    return bulletin.exit_code(lines)
+
+
+def _side(checkout: Checkout) -> dict[str, Any]:
+    return {"name": checkout.name, "commit": checkout.commit, "dirty": checkout.dirty}
+
+
+def _again(options: Namespace) -> str:
+    only = f" --only '{options.only}'" if options.only else ""
+    settings = "".join(f" --set {setting}" for setting in options.set)
+    return (
+        f"resbench compare {options.base} {options.head} --study {options.study}{settings}{only} --pairs "
+        f"{options.pairs} --windows {options.windows} --margin {100 * options.margin:g}"
+    )
 
 
 def calibrate(options: Namespace) -> int:
     """Compare this checkout with itself, many times, and say what verdicts are worth here."""
-    from bench import bulletin, calibration, checkout, comparison
+    from dataclasses import asdict, replace
+
+    from bench import calibration, checkout, comparison, session, speedtables
+    from bench.history import Calibration
     from bench.sample import CALIBRATION
 
     study = selection.study(options)
-    chosen = selection.benchmarks(options, study)
-    tell, history = _console(), _history(options)
-    code, started = options.resume or uuid4().hex[:12], datetime.now(UTC)
-    with checkout.opened(".") as here, _rig(options, study, here) as rig:
+    chosen, tell, history = selection.benchmarks(options, study), session.console(), _history(options)
+    with checkout.opened(".") as here, session.opened(options, study, here) as rig:
         bout = replace(_bout(options, here, here, chosen, rig, {}), slowdown=options.inject or 0.0)
+        recorder = session.Recorder(history, rig, **({"measurement": options.resume} if options.resume else {}))
         most = bout.pairs + bout.pairs // 2  # rounds of a comparison
-        done = len(comparison.recorded(history.samples(CALIBRATION), code, most))
-        tell(f"{here.label} against itself on {rig.host.label}: {len(chosen)} benchmarks, {options.runs} comparisons")
-        tell(f"{done} are recorded; stopped, it goes on with --resume {code}")
-        for number in range(done, options.runs):
-            record = _recorder(history, rig, bout, CALIBRATION, code, first=number * most)
+
+        def recorded() -> list[Any]:
+            found = comparison.recorded(history.samples(CALIBRATION), recorder.measurement, most)
+            return [run for run in found if min(map(len, run.values())) >= bout.pairs]
+
+        tell(f"{here.label} against itself; benchmarks: {len(chosen)}, comparisons: {options.runs}; {rig.host.label}")
+        tell(f"stopped, it goes on with --resume {recorder.measurement}")
+        for number in range(len(recorded()), options.runs):
+            record = _pairs_into(recorder, bout, CALIBRATION, first=number * most)
             said = f"comparison {number + 1} of {options.runs}"
             for _ in comparison.rounds(bout, chosen, said, rig.gauge, tell, record):
                 pass
-    runs = comparison.recorded(history.samples(CALIBRATION), code, most)
+    runs = recorded()
     spreads = calibration.spreads(runs)
     found = [
         Calibration(
-            calibration_id=code,
+            calibration_id=recorder.measurement,
             benchmark_id=name,
             clock=clock,
             host_id=rig.host.id,
@@ -98,20 +141,19 @@ def calibrate(options: Namespace) -> int:
             spread=spreads.get((name, clock)),
             slowdowns=calibration.SLOWDOWNS,
             commit=here.commit,
-            started=started,
+            started=recorder.started,
             **asdict(rates),
         )
         for (name, clock), rates in calibration.rates(runs, bout.rule, spreads).items()
     ]
     history.calibrate(found)
     names = {benchmark.id: benchmark.label for benchmark in chosen} | {calibration.ANY[0]: "any of them"}
-    result = bulletin.calibrated(found, names)
-    print(result.text())
-    print(
-        f"{rig.host.label} (host {rig.host.id}), torch {rig.host.torch}: {len(runs)} comparisons of {bout.pairs} pairs"
-    )
+    table = speedtables.calibrated(found, names)
+    injected = f" head slower by {bout.slowdown:.1%} on purpose;" if bout.slowdown else ""
+    note = f"{len(runs)} comparisons of equal code, of {bout.pairs} pairs each;{injected} {session.place(rig)}"
+    print(table.text(), note, sep="\n")
     if options.markdown:
-        _write(options.markdown, result.markdown() + "\n")
+        session.write(options.markdown, f"{table.markdown()}\n\n{note}\n")
     return EXIT_OK
 
 
@@ -126,7 +168,7 @@ def _bout(
     from bench.comparison import Bout
     from bench.regress import Rule
 
-    spreads = {name: c.spread for name, c in known.items() if c.spread is not None}
+    spreads = {key: c.spread for key, c in known.items() if c.spread is not None}
     return Bout(base, head, chosen, rig.setting, Rule(margin=options.margin), options.pairs, spreads)
 
 
@@ -138,105 +180,108 @@ def _history(options: Namespace) -> History:
 
 def _calibrated(history: History, rig: Rig) -> dict[Key, Calibration]:
     """The latest calibration of each benchmark by each clock on this host, measured as here."""
-    found = {}
-    for c in history.calibrations():
-        alike = (c.host_id, c.threads, c.windows) == (rig.host.id, rig.setting.threads, rig.setting.windows)
-        if alike and c.device == rig.setting.device and not c.injected:
-            found[c.benchmark_id, c.clock] = c
-    return found
+    setting = rig.setting
+    here = rig.host.id, setting.device, setting.threads, setting.windows
+    alike = [c for c in history.calibrations() if (c.host_id, c.device, c.threads, c.windows) == here]
+    return {(c.benchmark_id, c.clock): c for c in alike if not c.injected}
 
 
-def _recorder(
-    history: History, rig: Rig, bout: Bout, purpose: str | None = None, measurement: str | None = None, first: int = 0
-) -> Any:
-    """What writes each round's samples down; `purpose` in place of that of the round."""
-    from bench.history import sample_of
-    from bench.sample import Taking
-
-    measurement, started = measurement or uuid4().hex[:12], datetime.now(UTC)
-    history.add_host(rig.host)
+def _pairs_into(recorder: Recorder, bout: Bout, purpose: str | None = None, first: int = 0) -> Any:
+    """What writes each round's samples down, `purpose` in place of the round's own."""
 
     def record(said: str, number: int, found: Sequence[Any]) -> None:
-        samples = []
-        for index, (name, side) in enumerate((("base", bout.base), ("head", bout.head))):
-            taking = Taking(
-                measurement,
-                purpose or said,
-                name,
-                first + number,
-                side.commit,
-                side.dirty,
-                side.committed,
-                rig.host.id,
-                rig.setting.device,
-                rig.setting.threads,
-                bout.slowdown if name == "head" else None,
-                started,
-            )
-            samples += [sample_of(benchmark, taking, outcomes[index]) for benchmark, *outcomes in found]
-        history.add(samples)
+        sides = (("base", bout.base, None), ("head", bout.head, bout.slowdown or None))
+        for index, (side, checkout, injected) in enumerate(sides):
+            outcomes = [(benchmark, both[index]) for benchmark, *both in found]
+            recorder.add(purpose or said, checkout, outcomes, side=side, pair=first + number, injected=injected)
 
     return record
 
 
-def _facts(study: Study, rig: Rig, bout: Bout) -> dict[str, Any]:
-    sides = {
-        name: {"name": side.name, "commit": side.commit, "dirty": side.dirty}
-        for name, side in (("base", bout.base), ("head", bout.head))
+def gate(options: Namespace) -> int:
+    """Measure this checkout, and judge it by the history of this host."""
+    from bench import bulletin, checkout, session, speedtables
+    from bench import gate as gates
+    from bench.sample import CONFIRMATION, HISTORY
+    from bench.trend import Limits
+
+    study = selection.study(options)
+    chosen, tell, history = selection.benchmarks(options, study), session.console(), _history(options)
+    limits = Limits(minimum=options.margin)
+    with checkout.opened(".") as here, session.opened(options, study, here) as rig:
+        recorder = session.Recorder(history, rig)
+        before = history.samples(HISTORY)
+        taken = _take(recorder, here, chosen, options.samples, HISTORY, tell)
+        levels = _levels(history, before, taken, [], chosen, limits)
+        if doubtful := gates.flagged(levels):
+            tell(f"out of line: {len(doubtful)}; measured again")
+            suspects = [benchmark for benchmark in chosen if benchmark.id in doubtful]
+            again = _take(recorder, here, suspects, options.samples, CONFIRMATION, tell)
+            levels = _levels(history, before, taken, again, chosen, limits)
+    found = list(levels.values())
+    lines = speedtables.of_gate(found)
+    facts = session.facts(study, rig, head=_side(here), limits=vars(limits))
+    notes = [f"{here.label}. {session.place(rig)}", *_strangers(history, before, rig)]
+    session.publish(options, f"{here.label} by its history", lines, speedtables.gated(found), facts, notes)
+    return bulletin.exit_code(lines)
+
+
+def _levels(
+    history: History,
+    before: Sequence[Sample],
+    taken: Sequence[Sample],
+    again: Sequence[Sample],
+    chosen: Sequence[Benchmark],
+    limits: Limits,
+) -> dict[str, Any]:
+    from bench import gate as gates
+    from bench.series import series
+
+    hosts, marks = history.hosts(), history.marks()
+    host_id = taken[0].taking.host_id
+    now, fresh = ({s.benchmark_id: s.points[0] for s in series(samples, (), {})} for samples in (taken, again))
+    earlier = {s.benchmark_id: s for s in series(before, marks, hosts) if s.alike(taken[0])}
+    assert all(series.host_id == host_id for series in earlier.values())
+    return {
+        benchmark.id: gates.judge(
+            benchmark,
+            earlier.get(benchmark.id),
+            now.get(benchmark.id),
+            [sample.outcome for sample in taken if sample.benchmark_id == benchmark.id],
+            limits,
+            fresh.get(benchmark.id),
+        )
+        for benchmark in chosen
     }
-    rule = asdict(bout.rule) | {"pairs": bout.pairs, "windows": rig.setting.windows}
-    return sides | {"study": study.name, "rule": rule, "host": asdict(rig.host) | {"id": rig.host.id}}
 
 
-def _where(rig: Rig, bout: Bout) -> str:
-    from bench.sampling import CLOCKS
+def _strangers(history: History, before: Sequence[Sample], rig: Rig) -> list[str]:
+    """What tells this host from those of the history that it was not held against."""
+    from bench.host import unlike
 
-    host, setting = rig.host, rig.setting
-    cuda = f", CUDA {host.cuda}, driver {host.driver}" if host.gpu else f", threads: {setting.threads}"
-    return (
-        f"Base {bout.base.label}, head {bout.head.label}. {host.label}, torch {host.torch}{cuda}; "
-        f"timed by {CLOCKS[setting.clock]}. {bout.pairs} pairs of fresh processes, {setting.windows} windows "
-        f"of {setting.window_seconds:g} s a side, in turns; bounds are one-sided, {bout.rule.confidence:.0%}."
-    )
-
-
-def _again(options: Namespace) -> str:
-    only = f" --only '{options.only}'" if options.only else ""
-    return f"resbench compare {options.base} {options.head} --study {options.study}{only} --pairs {options.pairs}"
+    hosts = history.hosts()
+    others = {sample.taking.host_id for sample in before} - {rig.host.id}
+    return [
+        f"Not compared with host {other}: {unlike(hosts[other], rig.host)}." for other in sorted(others & hosts.keys())
+    ]
 
 
-def _publish(
-    options: Namespace, title: str, verdicts: Sequence[Verdict], facts: dict[str, Any], notes: Sequence[str]
-) -> None:
-    """Print the table, and write the files that were asked for."""
-    from bench import bulletin
+def accept(options: Namespace) -> int:
+    """Record that benchmarks' levels from a commit on are accepted."""
+    from datetime import UTC, datetime
 
-    print(bulletin.compared(verdicts).text())
-    for line in [*bulletin.reasons(verdicts), f"{title}: {bulletin.tally(verdicts)}", *notes]:
-        print(line)
-    texts = {
-        options.markdown: lambda: bulletin.markdown(title, verdicts, notes),
-        options.junit: lambda: bulletin.junit(title, verdicts),
-        options.json: lambda: bulletin.as_json(facts, verdicts),
-    }
-    for path, text in texts.items():
-        if path is not None:
-            _write(path, text())
+    from bench import checkout
+    from bench.errors import InputError
+    from bench.history import Mark
 
-
-def _write(path: Path, text: str) -> None:
-    from bench.parts import replacing
-
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(text)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def _console() -> Any:
-    """Tells how it goes, on standard error: standard output has the result."""
-    from rich.console import Console
-
-    console = Console(stderr=True, soft_wrap=True)
-    return lambda text: console.print(text, markup=False, highlight=False)
+    study = selection.study(options)
+    chosen, history = selection.benchmarks(options, study), _history(options)
+    with checkout.opened(options.commit) as at:
+        if at.commit is None:
+            raise InputError(f"{options.commit}: not a commit")
+    if not options.note.strip():
+        raise InputError("--note: must say why the level is accepted")
+    now = datetime.now(UTC)
+    history.accept([Mark(b.id, options.host, at.commit, at.committed, options.note.strip(), now) for b in chosen])
+    print(f"accepted from {at.label} on, of {len(chosen)} benchmarks: {options.note.strip()}")
+    return EXIT_OK

@@ -20,6 +20,29 @@ examples:
   resbench compare main . --study throughput-short --only 'work=train|inference' --pairs 6
   resbench compare v1 v2 --study throughput --margin 1 --markdown comparison.md --junit comparison.xml
 """
+MEASURE_EPILOG = """\
+examples:
+  resbench measure
+  resbench measure throughput --only 'work=train,depth=20' --samples 5
+  resbench measure --of v1.0                 an older commit, into its place in the history
+"""
+GATE_EPILOG = """\
+Each benchmark is measured by some fresh processes, and their median added to the history. It is held against the points
+since the last change of level on this very host: a slowdown beyond the margin and beyond its noise is measured again,
+and is a regression if it is seen again. So is one that became the level, until it is accepted or gone. Fewer than 10
+points are reported only.
+
+exit codes: 0 no regression; 1 a regression (in time, memory or size); 2 bad input; 3 inconclusive; 4 nothing measured
+
+examples:
+  resbench gate
+  resbench gate throughput --device cuda --results history --markdown gate.md --junit gate.xml
+"""
+ACCEPT_EPILOG = """\
+examples:
+  resbench accept --only work=train --note 'exact sums instead of fast ones'
+  resbench accept throughput --commit 1a2b3c4 --note 'new driver'
+"""
 CALIBRATE_EPILOG = """\
 Compares this checkout with itself, many times, and says how often that is called a regression, and how often
 slowdowns of known size are found. Goals: false alarms at most 1 %; 2 % found 9 times in 10 on a quiet GPU, 5 % on a
@@ -33,8 +56,42 @@ examples:
 
 def add(subparsers: Any) -> None:
     """Add the commands."""
+    _add_measure(subparsers)
     _add_compare(subparsers)
+    _add_gate(subparsers)
+    _add_accept(subparsers)
     _add_calibrate(subparsers)
+
+
+def _add_measure(subparsers: Any) -> None:
+    says = "measure throughput and memory, and add it to the history"
+    parser = command(subparsers, "measure", speed.measure, says, MEASURE_EPILOG)
+    _add_selection(parser, "study")
+    _add_measurement(parser)
+    _add_samples(parser)
+    parser.add_argument(
+        "--of", default=".", metavar="CHECKOUT", help="a commit or a folder (default: this one as it is)"
+    )
+
+
+def _add_gate(subparsers: Any) -> None:
+    parser = command(subparsers, "gate", speed.gate, "judge throughput and memory by this host's history", GATE_EPILOG)
+    _add_selection(parser, "study")
+    _add_measurement(parser)
+    _add_samples(parser)
+    _add_judgement(parser)
+
+
+def _add_accept(subparsers: Any) -> None:
+    parser = command(subparsers, "accept", speed.accept, "accept a new level of benchmarks, with a note", ACCEPT_EPILOG)
+    _add_selection(parser, "study")
+    parser.add_argument("--note", required=True, help="why: it stands in the history")
+    parser.add_argument("--commit", default="HEAD", help="from which on (default: HEAD)")
+    parser.add_argument("--host", metavar="ID", help="on this host alone (default: on every host)")
+
+
+def _add_samples(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--samples", type=count(1, 100), default=3, help="processes, whose median counts (default: 3)")
 
 
 def _add_compare(subparsers: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.autograd import DeviceType
 
-from bench import floors, kinds, profiling
+from bench import builtin, floors, kinds, profiling
 from bench.cell import Arch, Cell, Recipe
 from bench.floors import Ceilings, Needs
 from bench.kinds import FORWARD, Scope, Share, Work
@@ -126,9 +126,9 @@ def _small_ceilings(monkeypatch):
     monkeypatch.setattr(floors, "WINDOW_SECONDS", 1e-3)
 
 
-@pytest.mark.usefixtures("_small_ceilings")
+@pytest.mark.usefixtures("_small_ceilings", "fresh_cache")
 @pytest.mark.parametrize("data", ["digits", "noise32"])
-def test_the_command_prints_a_table_a_net(capsys, monkeypatch, fresh_cache, data):
+def test_the_command_prints_a_table_a_net(capsys, monkeypatch, data):
     monkeypatch.setattr(builtin, "NOISE_BYTES", 1_000_000)
     options = f"--device cpu --data {data} --depth 8 --shortcut none A --batch 8 --steps 1 --precision fp32 bf16"
     assert main(options.split()) == 0

@@ -193,7 +193,7 @@ print(len(os.listdir("/proc/self/task")), torch.cuda.is_initialized())
 
 def test_the_template_starts_no_thread_and_touches_no_device():
     """It is forked for each cell, and neither a thread nor a CUDA context survives that."""
-    environment = os.environ | pool._TEMPLATE
+    environment = os.environ | pool.TEMPLATE
     answer = subprocess.run(
         [sys.executable, "-c", TEMPLATE], check=True, capture_output=True, text=True, cwd=ROOT, env=environment
     )

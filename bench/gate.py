@@ -1,0 +1,122 @@
+"""Whether a benchmark got slower than its history on this host says it is."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.benchmark import Benchmark
+from bench.quantity import MORE, Quantity, quantities
+from bench.ruling import FAILED, IMPROVEMENT, INCONCLUSIVE, NOT_MEASURED, REGRESSION, STEADY
+from bench.sample import Outcome
+from bench.series import Point, Series
+from bench.trend import Limits, Open, Ruling
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is said of one benchmark.
+
+    `word` is one of `bench.ruling`'s, `ruling` that on the newest point, `confirmed` whether a fresh one agreed (None:
+    none was asked for), `open` a slowdown that lasts, `because` what to tell beside.
+    """
+
+    benchmark: Benchmark
+    word: str
+    because: str | None
+    ruling: Ruling | None
+    confirmed: bool | None
+    open: Open | None
+    level_seconds: float | None
+    seconds: float | None
+    images: int | None
+    quantities: tuple[Quantity, ...] = ()
+
+    @property
+    def worse(self) -> bool:
+        """Whether it fails the gate."""
+        grew = any(quantity.change == MORE for quantity in self.quantities)
+        return self.word in (REGRESSION, FAILED) or self.open is not None or grew
+
+    @property
+    def speeds(self) -> tuple[float | None, float | None]:
+        """Images a second at its level, and now."""
+        times = self.level_seconds, self.seconds
+        return tuple(self.images / seconds if self.images and seconds else None for seconds in times)
+
+
+def judge(
+    benchmark: Benchmark,
+    history: Series | None,
+    now: Point | None,
+    failures: Sequence[Outcome],
+    limits: Limits,
+    again: Point | None = None,
+) -> Level:
+    """Rule on the newest point by the history before it; `again` is a fresh point, of which a change asks for one.
+
+    `failures` are the outcomes of the newest measurement that are no point.
+    """
+    if now is None:
+        why = next((o.failed or o.trouble for o in failures), None) or "no sample was taken"
+        broke = history is not None and any(o.failed and o.cause != "refused" for o in failures)
+        word = FAILED if broke else INCONCLUSIVE if any(o.trouble for o in failures) else NOT_MEASURED
+        return Level(benchmark, word, why, None, None, None, None, None, None)
+    images = now.samples[0].outcome.images
+    if history is None:
+        first = Ruling("too few points", None, None, None, 0)
+        return Level(benchmark, STEADY, "the first point of its history", first, None, None, None, now.seconds, images)
+    line = history.baseline(limits)
+    ruling = line.rule(math.log(now.seconds))
+    level = math.exp(statistics.median(line.values)) if line.values else None
+    confirmed = None
+    if ruling.flagged and again is not None:
+        confirmed = line.rule(math.log(again.seconds)).agrees(ruling)
+    still = _still_open(line.open, line.values, now, limits)
+    word, because = _said(ruling, confirmed, still, history)
+    since = max(history.accepted, default=0)
+    sizes = tuple(_quantities(history.points[since:], now, limits.minimum))
+    return Level(benchmark, word, because, ruling, confirmed, still, level, now.seconds, images, sizes)
+
+
+def _said(ruling: Ruling, confirmed: bool | None, still: Open | None, history: Series) -> tuple[str, str | None]:
+    """The word for it, and what to add."""
+    if ruling.flagged and confirmed:
+        return (REGRESSION if ruling.kind == "regression" else IMPROVEMENT), None
+    if still is not None:
+        commit = (history.points[still.index].taking.commit or "an unknown commit")[:12]
+        return REGRESSION, f"slower by {still.effect:.1%} since {commit}, neither accepted nor gone"
+    if ruling.flagged:
+        seen = "not seen again in a fresh measurement" if confirmed is False else "not confirmed"
+        return (STEADY if confirmed is False else INCONCLUSIVE), f"{ruling.effect:+.1%} was seen, {seen}"
+    if ruling.threshold is None:
+        return STEADY, f"too few points to judge ({ruling.n}): reported only"
+    return STEADY, None
+
+
+def _still_open(found: Open | None, values: Sequence[float], now: Point, limits: Limits) -> Open | None:
+    """An open slowdown, unless the newest point is as fast as it was before it."""
+    if found is None or not values:
+        return None
+    lowest = statistics.median(values) - math.log1p(found.effect)
+    return found if math.expm1(math.log(now.seconds) - lowest) > limits.minimum else None
+
+
+def _quantities(before: Sequence[Point], now: Point, margin: float) -> list[Quantity]:
+    """Counts and bytes now against the least since the last accepted level."""
+    if not before:
+        return []
+    outcomes = [sample.outcome for sample in now.samples]
+    least: dict[str, Quantity] = {}
+    for point in before:
+        for quantity in quantities([sample.outcome for sample in point.samples], outcomes, margin):
+            if quantity.name not in least or quantity.base < least[quantity.name].base:
+                least[quantity.name] = quantity
+    return list(least.values())
+
+
+def flagged(levels: Mapping[str, Level]) -> list[str]:
+    """The benchmarks of which a fresh point is asked for."""
+    return [name for name, level in levels.items() if level.ruling and level.ruling.flagged]

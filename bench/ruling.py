@@ -1,0 +1,10 @@
+"""The words for what is found of a benchmark's speed."""
+
+REGRESSION = "regression"
+IMPROVEMENT = "improvement"
+STEADY = "no regression"
+INCONCLUSIVE = "inconclusive"
+FAILED = "failed"  # now, where it gave a time before
+NOT_MEASURED = "not measured"
+MARKS = {REGRESSION: "✘", FAILED: "✘", IMPROVEMENT: "▲", STEADY: "✔", INCONCLUSIVE: "?", NOT_MEASURED: "–"}
+UNSURE = (INCONCLUSIVE, NOT_MEASURED)

@@ -1,0 +1,135 @@
+"""What commands that measure have in common: where they do, what they write down, how they tell."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from rich.console import Console
+
+from bench import bulletin, rig
+from bench.benchmark import Benchmark
+from bench.bulletin import Line
+from bench.checkout import Checkout
+from bench.errors import InputError
+from bench.history import History, Sample, sample_of
+from bench.parts import replacing
+from bench.rig import Rig
+from bench.sample import Outcome, Taking
+from bench.sampling import CLOCKS, Setting
+from bench.study import Study
+from bench.table import Table
+
+
+@contextmanager
+def opened(options: Namespace, study: Study, checkout: Checkout) -> Iterator[Rig]:
+    """The rig that the options name.
+
+    Raises:
+        DeviceError, InputError: as `bench.rig.opened`.
+    """
+    setting = Setting(threads=options.threads, windows=options.windows)
+    with rig.opened(options.device, setting, checkout, study.sources) as found:
+        yield found
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Writes one command's samples into the history, under one measurement."""
+
+    history: History
+    rig: Rig
+    measurement: str = field(default_factory=lambda: uuid4().hex[:12])
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def add(
+        self,
+        purpose: str,
+        checkout: Checkout,
+        found: Sequence[tuple[Benchmark, Outcome]],
+        *,
+        side: str | None = None,
+        pair: int | None = None,
+        injected: float | None = None,
+    ) -> list[Sample]:
+        """Write a part with the outcomes of one checkout's processes; the samples they are."""
+        taking = Taking(
+            measurement_id=self.measurement,
+            purpose=purpose,
+            side=side,
+            pair=pair,
+            commit=checkout.commit,
+            dirty=checkout.dirty,
+            committed=checkout.committed,
+            host_id=self.rig.host.id,
+            device=self.rig.setting.device,
+            threads=self.rig.setting.threads,
+            injected=injected,
+            started=self.started,
+        )
+        samples = [sample_of(benchmark, taking, outcome) for benchmark, outcome in found]
+        self.history.add_host(self.rig.host)
+        self.history.add(samples)
+        return samples
+
+
+def console() -> Callable[[str], None]:
+    """Tells how it goes, on standard error: standard output has the result."""
+    shown = Console(stderr=True, soft_wrap=True)
+    return lambda text: shown.print(text, markup=False, highlight=False)
+
+
+def place(rig: Rig) -> str:
+    """On what was measured, and how, in a sentence or two."""
+    host, setting = rig.host, rig.setting
+    system = f"CUDA {host.cuda}, driver {host.driver}" if host.gpu else f"threads: {setting.threads}"
+    return (
+        f"{host.label} (host {host.id}), torch {host.torch}, {system}; timed by {CLOCKS[setting.clock]}, in "
+        f"{setting.windows} windows of at least {setting.window_seconds:g} s a process."
+    )
+
+
+def publish(
+    options: Namespace, title: str, lines: Sequence[Line], table: Table, facts: Mapping[str, Any], notes: Sequence[str]
+) -> None:
+    """Print a result, and write it into the files that the options name.
+
+    Raises:
+        InputError: where one cannot be written.
+    """
+    print(table.text())
+    print("\n".join([*bulletin.reasons(lines), f"{title}: {bulletin.tally(lines)}", *notes]))
+    texts = {
+        options.markdown: lambda: bulletin.markdown(title, lines, table, notes),
+        options.junit: lambda: bulletin.junit(title, lines),
+        options.json: lambda: bulletin.as_json(facts, lines),
+    }
+    for path, text in texts.items():
+        if path is not None:
+            write(path, text())
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that was asked for.
+
+    Raises:
+        InputError: where it cannot be.
+    """
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(text)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def facts(study: Study, rig: Rig, **others: Any) -> dict[str, Any]:
+    """What JSON tells beside verdicts."""
+    setting = asdict(rig.setting)
+    del setting["sources"]
+    return {"study": study.name, "host": asdict(rig.host) | {"id": rig.host.id}, "setting": setting} | others
