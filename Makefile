@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE  # without bytecode every import of torch takes
 RESBENCH := $(PYTHON) -m bench.cli
 BENCH := $(PYTHON) -m pytest -o addopts= -p no:xdist --benchmark-only --benchmark-disable-gc -q
 
-.PHONY: help setup ablation plots test lint lint-workflows format bench bench-peers profile gpu-check reference statistics lock clean
+.PHONY: help setup ablation plots test lint lint-workflows format bench bench-peers compare gate proof profile gpu-check reference statistics lock clean
 
 help: ## list the jobs
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -26,6 +26,7 @@ help: ## list the jobs
 setup: $(READY) ## make the environment in .venv
 
 .venv/ready: requirements.lock bootstrap.lock
+	@test ! -L .venv || { echo "setup: .venv is a link, and what it points to would be emptied; remove the link"; exit 2; }
 	@$(BASE_PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "resbench needs Python 3.11 to 3.13; this is $$($(BASE_PYTHON) --version). Try: make BASE_PYTHON=python3.12"; exit 2; }
 	$(BASE_PYTHON) -m venv --clear .venv
@@ -60,6 +61,15 @@ format: $(READY) ## put the code in style
 
 bench: $(READY) ## the benchmarks, on the CPU or GPU there is
 	$(BENCH) tests
+
+compare: $(READY) ## is HEAD slower than BASE (HEAD~1)? On this machine, pair by pair (COMPARE='--pairs 6 …')
+	@$(RESBENCH) compare $(or $(BASE),HEAD~1) $(or $(HEAD),HEAD) --results $(RESULTS) $(COMPARE)
+
+gate: $(READY) ## measure this checkout, and judge it by this machine's history in RESULTS (GATE='throughput …')
+	@$(RESBENCH) gate --results $(RESULTS) $(GATE)
+
+proof: $(READY) ## that a slowdown of 10 % is found: a patched copy of HEAD is compared with it
+	@$(PYTHON) tests/perf/proof.py
 
 profile: $(READY) ## where a training step's time goes (PROFILE='--depth 110 --batch 64' …), on the CPU or GPU there is
 	@$(PYTHON) -m bench.profiling $(PROFILE)
