@@ -73,7 +73,7 @@ class Training:
             net = build(
                 cell.arch, channels=images.channels, classes=images.classes, seed=cell.seed, init_fan=recipe.init_fan
             )
-            layout = _memory_format(recipe, net, self.device)
+            layout = memory_format(recipe, net, self.device)
             self.net = net.to(self.device, memory_format=layout)
             self._working = Working(self.net, recipe.precision)
             self._compiled = compiled(self.module) if recipe.compiled else None
@@ -286,7 +286,7 @@ def _optimiser(net: nn.Module, recipe: Recipe) -> tuple[list[list[int]], Sgd]:
     return [numbers for numbers, _ in groups], Sgd(grouped, recipe.lr, recipe.momentum)
 
 
-def _memory_format(recipe: Recipe, net: nn.Module, device: torch.device) -> torch.memory_format:
+def memory_format(recipe: Recipe, net: nn.Module, device: torch.device) -> torch.memory_format:
     """The recipe's layout; channels_last, the faster, not where it is broken.
 
     On a CPU the backward pass of a strided 1x1 convolution of fewer than 8 channels writes outside its memory in
