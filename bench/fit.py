@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import host, pool
+from bench import field, host, pool
 from bench.cell import Arch, Recipe, values
 from bench.errors import DeviceError
 from bench.pool import Died, Task
@@ -19,6 +18,13 @@ LARGEST = 65_536  # images, the most that a recipe allows
 START = 16
 GROWTH = 8  # times the batch that fits, at most, however small the net seems
 SPARE = 0.1  # of a CPU's available memory left to others
+KINDS = {
+    "channels": field.whole(1, 65_536),
+    "size": field.whole(1, 65_536),
+    "classes": field.whole(1, 1_000_000),
+    "memory": field.whole(1, 2**60),
+    "threads": field.whole(1, 65_536),
+}
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,9 @@ Attempt = Callable[[int], Footprint | str]  # a batch to what it took, or to how
 class Fit:
     """The largest batch that fits, which ran twice, and what it took the second time.
 
-    `limit` is the memory there was, in bytes. `failed` is the smallest batch seen to fail and `failure` how, None where
-    none was tried, for `batch` is the largest that a recipe allows. `note` says where a second try contradicted a first:
-    that a larger batch needs more is an assumption.
+    `limit` is the memory there was, in bytes. `failed` is the smallest batch seen to fail and `failure` how; None where
+    `batch` is the largest that a recipe allows. `note` says where a second try contradicted a first: that a larger
+    batch needs more memory, and the same batch the same, is an assumption.
     """
 
     batch: int
@@ -81,20 +87,25 @@ def largest_batch(
     Or, with `inference`, that it classifies. `recipe.batch` and its lengths play no part. `device` is auto, cpu or cuda
     (the first GPU), `memory` bytes that may be taken: by default on a GPU all there are, on a CPU those available less
     a tenth. Not in it: the data set, of which real training keeps all images on the device, and evaluations, which
-    take 500 images at a time. `told` hears of each try; a child's output goes to `log`. Takes some 15 tries.
+    take 500 images at a time. `told` hears of each try; a child's output goes to `log`. Takes 8 to 15 tries.
 
     Raises:
         DeviceError: when no batch fits, or the device is not there or cannot do what is asked.
+        FieldError: for a number out of range.
     """
+    given = {"channels": channels, "size": size, "classes": classes, "memory": memory, "threads": threads}
+    for key, value in given.items():
+        if value is not None:
+            field.canonical(key, KINDS[key], value)
     gpus = choose_gpus(device)[:1]
     place = slots(gpus, 1)[0]
     limit = memory
     if limit is None:
         limit = gpus[0].memory_bytes if gpus else _available()
     job = {
-        **{"arch": values(arch), "recipe": values(recipe), "channels": channels, "size": size, "classes": classes},
-        **{"inference": inference, "device": place.device, "uuid": gpus[0].uuid if gpus else None},
-        **{"threads": threads, "limit": memory if gpus else limit},
+        **given,
+        **{"arch": values(arch), "recipe": values(recipe), "inference": inference},
+        **{"device": place.device, "uuid": gpus[0].uuid if gpus else None, "limit": memory if gpus else limit},
     }
 
     def attempt(batch: int) -> Footprint | str:
@@ -184,7 +195,7 @@ class _Bracket:
     def _margin(self) -> int:
         """How far from what is known to try: further each time, so that a wrong line is left soon."""
         self._guided += 1
-        return max(1, self.low >> 8) << 2 * (self._guided - 1)
+        return 4 ** (self._guided - 1)
 
     def _estimate(self) -> int | None:
         """The batch at which memory ends, on the line through the largest that fitted and one of at most half of it."""

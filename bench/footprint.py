@@ -53,7 +53,8 @@ def take(job: dict[str, Any], caller: Any) -> dict[str, Any]:  # noqa: ARG001
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DeviceError(f"torch {torch.__version__} does not use the GPU")
     if job["limit"] is not None:
-        _train(job | SMALL, device)  # libraries, threads and what they keep are there before what is left is shared out
+        if device.type == "cpu":
+            _train(job | SMALL, device)  # what libraries read in and keep is there before what is left is counted
         confine(job["limit"], device)
     try:
         (_infer if job["inference"] else _train)(job, device)
@@ -101,8 +102,8 @@ def _infer(job: dict[str, Any], device: torch.device) -> None:
         net = build(Arch(**job["arch"]), channels=job["channels"], classes=job["classes"])
         layout = memory_format(recipe, net, device)
         working = Working(net.to(device, memory_format=layout).eval(), recipe.precision)
-        images = torch.rand(job["batch"], job["channels"], job["size"], job["size"], device=device)
-        images = images.to(memory_format=layout)
+        shape = (job["batch"], job["channels"], job["size"], job["size"])
+        images = torch.empty(shape, device=device, memory_format=layout).uniform_()
         forward = Replay(lambda: working(images), device)
         with torch.inference_mode():
             for _ in range(STEPS[device.type]):
