@@ -41,10 +41,15 @@ class Footprint:
     device: int | None
     others: int | None
 
-    @property
-    def bytes(self) -> int:
-        """What the limit is on: of the device, as far as known."""
-        return self.device or self.reserved or self.resident
+
+def on_device(peak: Footprint) -> int:
+    """What is in use on the whole device, as far as known."""
+    return peak.device or in_process(peak)
+
+
+def in_process(peak: Footprint) -> int:
+    """What the process itself took."""
+    return peak.reserved or peak.resident
 
 
 Attempt = Callable[[int], Footprint | str]  # a batch to what it took, or to how it failed
@@ -87,7 +92,7 @@ def largest_batch(
     Or, with `inference`, that it classifies. `recipe.batch` and its lengths play no part. `device` is auto, cpu or cuda
     (the first GPU), `memory` bytes that may be taken: by default on a GPU all there are, on a CPU those available less
     a tenth. Not in it: the data set, of which real training keeps all images on the device, and evaluations, which
-    take 500 images at a time. `told` hears of each try; a child's output goes to `log`. Takes 8 to 15 tries.
+    take 500 images at a time. `told` hears of each try; a child's output goes to `log`. Takes 8 to 20 tries.
 
     Raises:
         DeviceError: when no batch fits, or the device is not there or cannot do what is asked.
@@ -116,7 +121,8 @@ def largest_batch(
             raise DeviceError(f"{arch.label}, batch {batch:,}: {end.reason}")
         return end.reason
 
-    return search(attempt, limit, told, f"{arch.label} at {size} x {size}")
+    taken = on_device if memory is None else in_process
+    return search(attempt, limit, told, f"{arch.label} at {size} x {size}", taken=taken)
 
 
 def _available() -> int:
@@ -130,17 +136,25 @@ def _nothing(_: Any) -> None:
     pass
 
 
-def search(attempt: Attempt, limit: int | None, told: Callable[[str], None], name: str, most: int = LARGEST) -> Fit:
+def search(
+    attempt: Attempt,
+    limit: int | None,
+    told: Callable[[str], None],
+    name: str,
+    *,
+    most: int = LARGEST,
+    taken: Callable[[Footprint], int] = on_device,
+) -> Fit:
     """The largest batch up to `most` that `attempt` says fits, exact to one image, and tried twice.
 
     Grows until one fails, then closes in from both sides: where memory is a straight line through two batches that
-    fitted, there are few tries. `limit` (bytes) is what that line is followed to; without, batches double and the
-    interval is halved.
+    fitted, there are few tries. The line is of what is `taken`, followed to `limit` (bytes); without, batches double
+    and the interval is halved.
 
     Raises:
         DeviceError: when a batch of one does not fit.
     """
-    bracket = _Bracket(attempt, limit, told, most)
+    bracket = _Bracket(attempt, limit, told, most, taken)
     while bracket.low + 1 < bracket.high:
         bracket.attempt(bracket.proposal())
     if not bracket.low:
@@ -157,8 +171,15 @@ def search(attempt: Attempt, limit: int | None, told: Callable[[str], None], nam
 class _Bracket:
     """Where the answer lies: `low` fits (0: nothing tried does), `high` does not (`most` + 1: nothing tried)."""
 
-    def __init__(self, attempt: Attempt, limit: int | None, told: Callable[[str], None], most: int) -> None:
-        self._attempt, self._limit, self._told = attempt, limit, told
+    def __init__(
+        self,
+        attempt: Attempt,
+        limit: int | None,
+        told: Callable[[str], None],
+        most: int,
+        taken: Callable[[Footprint], int],
+    ) -> None:
+        self._attempt, self._limit, self._told, self._taken = attempt, limit, told, taken
         self.low, self.high, self.most = 0, most + 1, most
         self.fitted: dict[int, Footprint] = {}
         self.failed: dict[int, str] = {}
@@ -175,7 +196,7 @@ class _Bracket:
             return False
         self.fitted[batch] = end
         self.low = max(self.low, batch)
-        self._told(f"batch {batch:,}: {gib(end.bytes)}")
+        self._told(f"batch {batch:,}: {gib(self._taken(end))}")
         return True
 
     def proposal(self) -> int:
@@ -203,10 +224,11 @@ class _Bracket:
         if self._limit is None or not below:
             return None
         near, far = self.low, max(below)
-        rise = self.fitted[near].bytes - self.fitted[far].bytes
+        held, before = (self._taken(self.fitted[batch]) for batch in (near, far))
+        rise = held - before
         if rise <= 0:
             return None
-        return near + (self._limit - self.fitted[near].bytes) * (near - far) // rise
+        return near + (self._limit - held) * (near - far) // rise
 
 
 def _checked(bracket: _Bracket) -> tuple[int, str | None]:

@@ -1,6 +1,7 @@
 """The search for the largest batch, on made-up memories; and one on a real net, under a real limit."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,3 +157,12 @@ def test_a_real_net_under_a_real_limit(tmp_path):
     assert "memory" in trained.failure
     inferred = largest_batch(Arch(depth=8), Recipe(), inference=True, **options)
     assert inferred.batch > 2 * trained.batch
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_under_a_limit(tmp_path):
+    found = largest_batch(Arch(depth=8), Recipe(), device="cuda", memory=2**30, told=quiet, log=tmp_path / "log")
+    peak = found.footprint
+    assert 0 < peak.allocated <= peak.reserved <= 2**30 < peak.device
+    assert found.failed == found.batch + 1 or found.note

@@ -8,7 +8,7 @@ from fakenvml import FakeNvml
 from bench import footprint, nvml
 from bench.cell import Arch, Recipe, values
 from bench.errors import DeviceError
-from bench.fit import Footprint
+from bench.fit import Footprint, in_process, on_device
 
 
 def a_job(batch=4, limit=None, **more):
@@ -25,7 +25,7 @@ def a_job(batch=4, limit=None, **more):
 def test_peaks_on_a_cpu(arch, precision, inference):
     job = a_job(arch=arch, recipe=Recipe(precision=precision, warmup="paper"), inference=inference, size=32)
     found = Footprint(**footprint.take(job, Caller()))
-    assert found.resident > 0 and found.bytes == found.resident
+    assert found.resident > 0 and found.resident == on_device(found)
     assert (found.allocated, found.reserved, found.device, found.others) == (None, None, None, None)
 
 
@@ -83,7 +83,8 @@ def test_nvml_tells_the_whole_device(monkeypatch):
     monkeypatch.setattr(nvml.Path, "readlink", lambda _: nvml.FIRST_PID_NAMESPACE)
     monkeypatch.setattr(footprint, "open_gauge", lambda uuid: nvml.open_gauge(uuid, library))
     found = Footprint(**footprint.take(a_job(uuid="GPU-a"), Caller()))
-    assert (found.device, found.others, found.bytes) == (2**30, 2, 2**30)
+    assert (found.device, found.others, on_device(found)) == (2**30, 2, 2**30)
+    assert in_process(found) == found.resident
 
 
 @pytest.mark.usefixtures("torch_settings")
