@@ -18,6 +18,7 @@ LARGEST = 65_536  # images, the most that a recipe allows
 START = 16
 GROWTH = 8  # times the batch that fits, at most, however small the net seems
 SPARE = 0.1  # of a CPU's available memory left to others
+CRASHES = tuple(f"killed by {name}" for name in ("SIGSEGV", "SIGABRT", "SIGBUS"))
 KINDS = {
     "channels": field.whole(1, 65_536),
     "size": field.whole(1, 65_536),
@@ -117,9 +118,11 @@ def largest_batch(
         end = pool.outcome(Task("fit", ENTRY, job | {"batch": batch}, log, place.environment), _nothing)
         if not isinstance(end, Died):
             return Footprint(**end.value)
-        if end.cause != "out-of-memory":
-            raise DeviceError(f"{arch.label}, batch {batch:,}: {end.reason}")
-        return end.reason
+        if end.cause == "out-of-memory":
+            return end.reason
+        if not gpus and end.reason in CRASHES:  # libraries under torch use what they did not get
+            return f"{end.reason}, with its memory limited"
+        raise DeviceError(f"{arch.label}, batch {batch:,}: {end.reason}")
 
     taken = on_device if memory is None else in_process
     return search(attempt, limit, told, f"{arch.label} at {size} x {size}", taken=taken)

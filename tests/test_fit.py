@@ -9,6 +9,7 @@ from bench import fit, pool
 from bench.cell import Arch, Recipe, values
 from bench.errors import DeviceError, FieldError
 from bench.fit import Fit, Footprint, largest_batch, search
+from bench.host import Gpu
 from bench.pool import Task
 
 MIB = 2**20
@@ -141,6 +142,22 @@ def test_without_a_limit_what_is_available_less_a_tenth(monkeypatch, tmp_path):
     monkeypatch.setattr(fit.host, "available_memory", lambda: None)
     with pytest.raises(DeviceError, match="--memory"):
         largest_batch(Arch(depth=8), Recipe(), device="cpu", told=quiet, log=tmp_path / "log")
+
+
+def test_a_crash_under_a_limit_is_a_batch_that_does_not_fit(monkeypatch, tmp_path):
+    def outcome(task, _):
+        if task.payload["batch"] > 20:
+            return pool.Died("fit", "error", "killed by SIGSEGV", "")
+        return pool.Returned("fit", vars(taking(2**20 * task.payload["batch"])))
+
+    monkeypatch.setattr(pool, "outcome", outcome)
+    options = {"memory": 2**30, "told": quiet, "log": tmp_path / "log"}
+    found = largest_batch(Arch(depth=8), Recipe(), device="cpu", **options)
+    assert (found.batch, found.failure) == (20, "killed by SIGSEGV, with its memory limited")
+    gpu = Gpu("GPU-a", "NVIDIA H200", 141 * 2**30, 700.0, "580")
+    monkeypatch.setattr(fit, "choose_gpus", lambda _: [gpu])
+    with pytest.raises(DeviceError, match="batch 32: killed by SIGSEGV"):
+        largest_batch(Arch(depth=8), Recipe(), device="cuda", **options)
 
 
 def test_a_real_net_under_a_real_limit(tmp_path):
