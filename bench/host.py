@@ -113,6 +113,24 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that processes can still take without others losing any; None where the system does not say.
+
+    What the kernel says is available, and of a control group (a container) that is limited no more than it has left.
+    """
+    try:
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        left = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    except OSError:
+        return None
+    try:
+        most, now = (int((root / "sys/fs/cgroup" / name).read_text()) for name in ("memory.max", "memory.current"))
+        left.append(max(0, most - now))
+    except (OSError, ValueError):  # the second: "max"
+        pass
+    return min(left, default=None)
+
+
 def cache_directory() -> Path:
     """Where decoded data sets are kept: RESBENCH_CACHE, or `resbench` in the user's cache folder."""
     if chosen := os.environ.get("RESBENCH_CACHE"):

@@ -26,7 +26,7 @@ THERMAL = {"thermal slowdown": ("NVML_FI_DEV_PERF_POLICY_THERMAL", "NVML_PERF_PO
 
 # Reasons with a field alone. Their fields were renumbered: 251 to 253 in the driver 580.65, 269 to 271 in the headers
 # of CUDA 13; each driver has settings of power smoothing under the other's numbers. So it is asked for all, and the
-# numbering under which it has three counters of 64 bits is its own.
+# numbering under which it has counters of 64 bits is its own.
 SLOWDOWNS = ("software thermal slowdown", "hardware thermal slowdown", "hardware power brake")
 SLOWDOWN_FIELDS = tuple(
     f"NVML_FI_DEV_CLOCKS_EVENT_REASON_{n}_SLOWDOWN" for n in ("SW_THERM", "HW_THERM", "HW_POWER_BRAKE")
@@ -170,7 +170,7 @@ class Gauge:
         numbers |= zip(SLOWDOWNS, ids, strict=True) if ids else ()
         values = nvml.nvmlDeviceGetFieldValues(self._device, list(numbers.values()))
         answers = {reason: ask(partial(self._counter, value)) for reason, value in zip(numbers, values, strict=True)}
-        return _sorted(answers, needed=SLOWDOWNS if ids else ())
+        return _sorted(answers, needed=SLOWDOWNS[:2] if ids else ())  # not every GPU has a power brake
 
     def _counter(self, value: Any) -> float:
         nvml = self._library

@@ -114,6 +114,20 @@ class Pool:
         return events
 
 
+def outcome(task: Task, told: Callable[[Any], None]) -> Returned | Died:
+    """Run one task alone and wait for its end; `told` gets what it sends."""
+    pool = Pool()
+    pool.start(task)
+    try:
+        while True:
+            for event in pool.wait(1.0):
+                if not isinstance(event, Sent):
+                    return event
+                told(event.message)
+    finally:
+        pool.stop(grace=0)
+
+
 def call(
     entry: str,
     payload: Any,
@@ -121,23 +135,15 @@ def call(
     told: Callable[[Any], None],
     environment: tuple[tuple[str, str], ...] = (),
 ) -> Any:
-    """Run one task and wait for what it returns; `told` gets what it sends.
+    """What one task returns; `told` gets what it sends.
 
     Raises:
         DataError: with the reason, when it ended otherwise.
     """
-    pool = Pool()
-    pool.start(Task("call", entry, payload, log, environment))
-    try:
-        while True:
-            for event in pool.wait(1.0):
-                if isinstance(event, Returned):
-                    return event.value
-                if isinstance(event, Died):
-                    raise DataError(event.reason)
-                told(event.message)
-    finally:
-        pool.stop(grace=0)
+    end = outcome(Task("call", entry, payload, log, environment), told)
+    if isinstance(end, Died):
+        raise DataError(end.reason)
+    return end.value
 
 
 class _Child:

@@ -123,3 +123,17 @@ def test_hosts_differ_where_their_ids_do(field):
     one = a_host(instructions="avx2")
     other = dataclasses.replace(one, **{field: "another"})
     assert [name for name, *_ in host.differences(one, other)] == [field] and one.id != other.id
+
+
+def test_the_memory_that_is_available(tmp_path):
+    assert host.available_memory(tmp_path) is None
+    for folder in ("proc", "sys/fs/cgroup"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "proc/meminfo").write_text("MemTotal:  4096 kB\nMemFree:  1 kB\nMemAvailable:  2048 kB\n")
+    assert host.available_memory(tmp_path) == 2 * 2**20
+    group = tmp_path / "sys/fs/cgroup"
+    (group / "memory.current").write_text("1000000\n")
+    (group / "memory.max").write_text("max\n")
+    assert host.available_memory(tmp_path) == 2 * 2**20
+    (group / "memory.max").write_text("1500000\n")
+    assert host.available_memory(tmp_path) == 500_000

@@ -118,6 +118,13 @@ def test_call_returns_the_value_or_raises_the_reason(tmp_path):
         pool.call("children:fail", DataError("no such images"), tmp_path / "log", told.append)
 
 
+def test_an_outcome_says_how_it_ended(tmp_path):
+    told = []
+    assert pool.outcome(Task("one", "children:echo", 5, tmp_path / "log"), told.append) == Returned("one", 5)
+    died = pool.outcome(Task("two", "children:allocate", 2**36, tmp_path / "log"), told.append)
+    assert isinstance(died, Died) and died.cause == "out-of-memory" and told == [5]
+
+
 PARENT = """
 import sys
 from pathlib import Path
