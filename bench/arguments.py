@@ -20,6 +20,18 @@ def command(subparsers: Any, name: str, function: Any, summary: str, epilog: str
     return parser
 
 
+def add_arch(parser: argparse.ArgumentParser) -> None:
+    """The options that name a net and its images."""
+    parser.add_argument("--depth", type=int, required=True)
+    parser.add_argument("--shortcut", default="A", help="none, A, B or C (default: A)")
+    parser.add_argument("--family", default="cifar", help="cifar or imagenet (default: cifar)")
+    parser.add_argument("--width", type=float, default=1.0, help="multiplies every filter count (default: 1)")
+    parser.add_argument("--stride", default="original", help="of bottlenecks: original or v1.5 (default: original)")
+    parser.add_argument("--size", type=count(1), help="pixels a side (default: the family's, 32 or 224)")
+    parser.add_argument("--channels", type=count(1), default=3, help="of the image (default: 3)")
+    parser.add_argument("--classes", type=count(1), help="outputs (default: the family's, 10 or 1000)")
+
+
 def count(least: int, most: int = 999_999_999) -> Callable[[str], int]:
     """A whole number of at least `least`."""
     allowed = f"at least {least}" if most == 999_999_999 else f"from {least} to {most}"

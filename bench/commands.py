@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import selection
-from bench.errors import EXIT_CELLS_FAILED, EXIT_INTERRUPTED, EXIT_OK, FieldError, InputError
+from bench.errors import EXIT_CELLS_FAILED, EXIT_INTERRUPTED, EXIT_OK, InputError
 
 if TYPE_CHECKING:
     from bench.study import Study
@@ -183,16 +183,9 @@ def _side(options: Namespace, which: str) -> Any:
 
 def net(options: Namespace) -> int:
     """Show what a net costs."""
-    from bench.cell import Arch
-
-    try:
-        arch = Arch(options.family, options.depth, options.shortcut, options.width, options.stride)
-    except FieldError as error:
-        raise error.at("resbench net") from None
+    arch, size, classes = selection.arch(options, "net")
     from bench.cost import cost_of
 
-    size, classes = (224, 1000) if arch.family == "imagenet" else (32, 10)
-    size, classes = options.size or size, options.classes or classes
     cost = cost_of(arch, channels=options.channels, size=size, classes=classes)
     if options.json:
         import json

@@ -250,3 +250,23 @@ def _checked(bracket: _Bracket) -> tuple[int, str | None]:
 def gib(size: int) -> str:
     """Bytes in words: `1.25 GiB`."""
     return f"{size / 2**30:.2f} GiB"
+
+
+def described(fit: Fit, arch: Arch, size: int) -> str:
+    """In words: the batch, what it took, what did not fit."""
+    took = fit.footprint
+    parts = {
+        "allocated": took.allocated,
+        "reserved": took.reserved,
+        "resident": took.resident,
+        "of the GPU": took.device,
+    }
+    memory = ", ".join(f"{_gib(value)} {name}" for name, value in parts.items() if value is not None)
+    limit = "" if fit.limit is None else f" of {_gib(fit.limit)}"
+    lines = [f"{arch.label}, {size} x {size} pixels: {fit.batch:,} images fit ({fit.tries} tries); {memory}{limit}"]
+    lines.append("no larger batch is allowed" if fit.failed is None else f"{fit.failed:,} do not: {fit.failure}")
+    return "\n".join([*lines, *([fit.note] if fit.note else [])])
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"

@@ -10,7 +10,7 @@ from bench.errors import FieldError, InputError
 
 if TYPE_CHECKING:
     from bench.benchmark import Benchmark
-    from bench.cell import Cell
+    from bench.cell import Arch, Cell
     from bench.study import Study
 
 
@@ -72,6 +72,22 @@ def benchmarks(options: Namespace, study: Study) -> list[Benchmark]:
     if not found:
         raise InputError(f"{where}: no benchmark of {study.name} matches")
     return found
+
+
+def arch(options: Namespace, command: str) -> tuple[Arch, int, int]:
+    """The net that the options name, its images' pixels a side, and its classes.
+
+    Raises:
+        FieldError: for a value that is not allowed.
+    """
+    from bench.cell import Arch
+
+    try:
+        found = Arch(options.family, options.depth, options.shortcut, options.width, options.stride)
+    except FieldError as error:
+        raise error.at(f"resbench {command}") from None
+    size, classes = (224, 1000) if found.family == "imagenet" else (32, 10)
+    return found, options.size or size, options.classes or classes
 
 
 def _wanted(only: str) -> dict[str, Any]:

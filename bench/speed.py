@@ -157,6 +157,43 @@ def calibrate(options: Namespace) -> int:
     return EXIT_OK
 
 
+def fit(options: Namespace) -> int:
+    """Find the largest batch that fits into memory."""
+    import json
+    import tempfile
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from bench import fit, session
+    from bench.cell import Recipe
+    from bench.errors import FieldError
+
+    arch, size, classes = selection.arch(options, "fit")
+    try:
+        recipe = Recipe(precision=options.precision, memory_format=options.memory_format)
+        with tempfile.TemporaryDirectory() as folder:
+            found = fit.largest_batch(
+                arch,
+                recipe,
+                channels=options.channels,
+                size=size,
+                classes=classes,
+                inference=options.inference,
+                device=options.device,
+                memory=options.memory,
+                threads=options.threads,
+                told=session.console(),
+                log=Path(folder) / "fit.log",
+            )
+    except FieldError as error:
+        raise error.at("resbench fit") from None
+    if options.json:
+        print(json.dumps({"arch": vars(arch), "size": size, "classes": classes} | asdict(found), indent=2))
+        return EXIT_OK
+    print(fit.described(found, arch, size))
+    return EXIT_OK
+
+
 def _bout(
     options: Namespace,
     base: Checkout,

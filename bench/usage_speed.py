@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import speed
-from bench.arguments import command, count, percent
+from bench.arguments import add_arch, command, count, memory, percent
 
 COMPARE_EPILOG = """\
 BASE and HEAD are commits of this git repository, or folders with a checkout ("." is this one as it is). Both are
@@ -43,6 +43,15 @@ examples:
   resbench accept --only work=train --note 'exact sums instead of fast ones'
   resbench accept throughput --commit 1a2b3c4 --note 'new driver'
 """
+FIT_EPILOG = """\
+Found by trying, each time in a fresh process that takes some steps on noise, and tried again; one more image does not
+fit. On a CPU a limit is set for real, or the kernel would kill something; of all its memory it takes very long: --memory.
+
+examples:
+  resbench fit --depth 110 --device cuda --precision bf16
+  resbench fit --depth 110 --memory 1GiB --device cpu
+  resbench fit --depth 50 --family imagenet --shortcut B --inference
+"""
 CALIBRATE_EPILOG = """\
 Compares this checkout with itself, many times, and says how often that is called a regression, and how often
 slowdowns of known size are found. Goals: false alarms at most 1 %; 2 % found 9 times in 10 on a quiet GPU, 5 % on a
@@ -60,6 +69,7 @@ def add(subparsers: Any) -> None:
     _add_compare(subparsers)
     _add_gate(subparsers)
     _add_accept(subparsers)
+    _add_fit(subparsers)
     _add_calibrate(subparsers)
 
 
@@ -88,6 +98,20 @@ def _add_accept(subparsers: Any) -> None:
     parser.add_argument("--note", required=True, help="why: it stands in the history")
     parser.add_argument("--commit", default="HEAD", help="from which on (default: HEAD)")
     parser.add_argument("--host", metavar="ID", help="on this host alone (default: on every host)")
+
+
+def _add_fit(subparsers: Any) -> None:
+    parser = command(subparsers, "fit", speed.fit, "find the largest batch that fits into memory", FIT_EPILOG)
+    add_arch(parser)
+    parser.add_argument("--precision", default="fp32", help="fp32, tf32 or bf16 (default: fp32)")
+    parser.add_argument("--memory-format", default="channels_last", help="or contiguous")
+    parser.add_argument("--inference", action="store_true", help="to classify with; else to train with")
+    parser.add_argument(
+        "--memory", type=memory, metavar="BYTES", help="what may be taken, as 4GiB (default: what there is)"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where")
+    parser.add_argument("--threads", type=count(1, 1024), default=1, help="of torch, on a CPU (default: 1)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_samples(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import commands
-from bench.arguments import command, count, odd, seconds, span
+from bench.arguments import add_arch, command, count, odd, seconds, span
 from bench.source import ALLOWED
 
 RUN_EPILOG = """\
@@ -143,14 +143,7 @@ def _add_net(subparsers: Any) -> None:
     parser = command(
         subparsers, "net", commands.net, "show a net's parameters and multiply-adds, layer group by group", NET_EPILOG
     )
-    parser.add_argument("--depth", type=int, required=True)
-    parser.add_argument("--shortcut", default="A", help="none, A, B or C (default: A)")
-    parser.add_argument("--family", default="cifar", help="cifar or imagenet (default: cifar)")
-    parser.add_argument("--width", type=float, default=1.0, help="multiplies every filter count (default: 1)")
-    parser.add_argument("--stride", default="original", help="of bottlenecks: original or v1.5 (default: original)")
-    parser.add_argument("--size", type=count(1), help="pixels a side (default: the family's, 32 or 224)")
-    parser.add_argument("--channels", type=count(1), default=3, help="of the image (default: 3)")
-    parser.add_argument("--classes", type=count(1), help="outputs (default: the family's, 10 or 1000)")
+    add_arch(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
