@@ -81,10 +81,11 @@ bench-peers: $(READY) ## ours beside public trainers (PEER_AKAMASTER=DIR, PEER_K
 	  $(if $(OUTPUT),--output $(OUTPUT))
 
 # Run on a GPU machine, with the environment it has: make gpu-check PYTHON=python3 DATA=parquet:DIR
-gpu-check: $(READY) ## GPU tests, the benches, then pending CIFAR-10 cells (BUDGET seconds) into results/reference
+gpu-check: $(READY) ## GPU tests, throughput, then pending CIFAR-10 cells (BUDGET seconds each) into results/reference
 	@$(PYTHON) -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "gpu-check: torch sees no CUDA device")'
 	$(PYTHON) -m pytest -m gpu
-	$(BENCH) tests/perf/test_throughput.py
+	-timeout --signal=INT --kill-after=30 $(or $(BUDGET),300) \
+	  $(RESBENCH) measure throughput --samples 1 --device cuda --results results/reference
 	$(PYTHON) -m bench.profiling
 	$(PYTHON) tests/perf/bench_peers.py throughput --rounds 3
 	-timeout --signal=INT --kill-after=30 $(or $(BUDGET),300) \
@@ -109,4 +110,4 @@ lock: $(READY) ## resolve the dependencies of pyproject.toml anew
 	  --upgrade --custom-compile-command "make lock" --output-file bootstrap.lock bootstrap.in
 
 clean: ## remove the environment and local results
-	rm -rf .venv results/runs results/curves results/layers results/slices results/nets results/hosts results/checkpoints results/logs
+	rm -rf .venv results/samples results/marks results/calibrations results/runs results/curves results/layers results/slices results/nets results/hosts results/checkpoints results/logs

@@ -10,8 +10,9 @@ from bench import usage_speed, usage_studies
 from bench.errors import EXIT_INTERRUPTED, EXIT_OK, ResbenchError
 
 EPILOG = """\
-exit codes: 0 done; 1 done, but cells failed, or a claim contradicted; 2 bad input; 3 a claim undecided or untestable;
-            5 results cannot be read or written; 130 interrupted (run again to continue)
+exit codes: 0 done; 1 done, but cells failed, a claim contradicted, or a regression; 2 bad input; 3 a claim undecided or
+            untestable, or a comparison inconclusive; 4 nothing measured; 5 results cannot be read or written;
+            130 interrupted (run again to continue)
 
 examples:
   resbench run degradation                 the default study: digits, on a CPU in minutes
@@ -20,6 +21,8 @@ examples:
   resbench judge degradation               what the tables say of its claims
   resbench net --depth 56 --shortcut A     parameters and multiply-adds of a net
   resbench data cifar10                    download and verify CIFAR-10
+  resbench compare HEAD~1 HEAD             is this commit slower?
+  resbench gate                            is it slower than this machine's history?
 """
 
 

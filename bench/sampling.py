@@ -143,16 +143,16 @@ def instruments(checkouts: Sequence[Checkout], setting: Setting) -> Iterator[lis
 
 def measure(
     checkout: Checkout, benchmarks: Sequence[Benchmark], setting: Setting, gauge: Gauge
-) -> list[tuple[Benchmark, Outcome]]:
-    """One process's samples of each benchmark, with what share of the device's ceilings they reach.
+) -> Iterator[tuple[Benchmark, Outcome]]:
+    """A fresh process's samples of each benchmark, with what share of the device's ceilings they reach.
 
     Raises:
         InputError: where the checkout cannot be measured.
     """
     with instruments([checkout], setting) as (instrument,):
         ceilings = _ceilings(instrument, setting)
-        found = [(benchmark, sample([instrument], benchmark, setting, gauge)[0]) for benchmark in benchmarks]
-    return [(benchmark, _with_shares(outcome, benchmark, ceilings)) for benchmark, outcome in found]
+        for benchmark in benchmarks:
+            yield benchmark, _with_shares(sample([instrument], benchmark, setting, gauge)[0], benchmark, ceilings)
 
 
 def _ceilings(instrument: Instrument, setting: Setting) -> dict[str, Any]:

@@ -48,8 +48,12 @@ def _take(
     samples: list[Sample] = []
     for number in range(processes):
         tell(f"{purpose}: process {number + 1} of {processes}, benchmarks: {len(chosen)}")
-        found = measure(here, chosen, recorder.rig.setting, recorder.rig.gauge)
-        samples += recorder.add(purpose, here, found)
+        found: list[Any] = []
+        try:
+            found.extend(measure(here, chosen, recorder.rig.setting, recorder.rig.gauge))
+        finally:  # what was measured before an interruption counts
+            if found:
+                samples += recorder.add(purpose, here, found)
     return samples
 
 

@@ -45,7 +45,7 @@ examples:
 """
 FIT_EPILOG = """\
 Found by trying, each time in a fresh process that takes some steps on noise, and tried again; one more image does not
-fit. On a CPU a limit is set for real, or the kernel would kill something; of all its memory it takes very long: --memory.
+fit. On a CPU the limit is set for real; to try all of its memory takes very long, so name some with --memory.
 
 examples:
   resbench fit --depth 110 --device cuda --precision bf16

@@ -1,4 +1,4 @@
-"""Show that `resbench compare` finds a slowdown of 10 %: HEAD against a copy of it with slowdown.patch. `make proof`."""
+"""That `resbench compare` finds a slowdown of 10 %: HEAD against a copy of it with slowdown.patch. `make proof`."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def main() -> int:
         subprocess.run(["git", "-C", slowed, "apply", PATCH], check=True)
         command = [sys.executable, "-m", "bench.cli", "compare", "HEAD", slowed, *COMPARE, "--results", results]
         code = subprocess.run(command, cwd=ROOT, check=False).returncode
-    print("proof: a slowdown of 10 % was found" if code == 1 else f"proof: a slowdown of 10 % was not found: exit {code}")
+    print("proof:", "a slowdown of 10 % was found" if code == 1 else f"a slowdown of 10 % was not found: exit {code}")
     return int(code != 1)
 
 
