@@ -1,4 +1,4 @@
-"""How fast the benchmarks of a study are, and what only torch's own process can tell. Run by `make bench`; never a check.
+"""How fast the benchmarks of a study are, and what no study has. Run by `make bench`; never a check.
 
 BENCH_STUDY names the study; unset it is throughput on a GPU, else throughput-short. A file of `--benchmark-json` can be
 imported into a history (`bench.foreign`), where the study's benchmarks have the ids they always have.
@@ -29,8 +29,9 @@ STUDY = study.load(study.find(os.environ.get("BENCH_STUDY", "throughput" if GPU 
 
 
 @pytest.mark.parametrize("own", STUDY.benchmarks, ids=lambda own: own.label)
-def test_the_study(benchmark, own: Benchmark, one_thread, torch_settings):
-    """Rounds of so many calls that each takes 0.1 s at least, by the wall clock, with the device idle before and after."""
+@pytest.mark.usefixtures("one_thread", "torch_settings")
+def test_the_study(benchmark, own: Benchmark):
+    """Rounds of as many calls as take 0.1 s at least, by the wall clock, the device idle before and after."""
     torch.set_flush_denormal(True)  # as where cells are trained
     data = own.cell.data
     try:
