@@ -17,13 +17,14 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench import picture
 from bench.picture import INK, Picture, entry, new_canvas, printable
-from bench.sample import Taking
+from bench.sample import IMPORTED, Taking
 from bench.series import Point, Series
-from bench.steps import Step
+from bench.standing import Standing, count, day, effect, name, number, share
 from bench.trend import NORMAL_MAD
 
 HOSTS = ("#0072b2", "#a6761d", "#7b5ea7", "#3c8ca8", "#666666")
 SLOWER, FASTER, OPEN = "#d55e00", "#009e73", "#c1272d"
+IMAGES, MILLISECONDS = "images/s", "ms a call"
 LEVEL, ACCEPTED, STILL_OPEN = "level", "accepted", "open regression"
 MOST_HOSTS = len(HOSTS)  # in one picture
 MOST_TICKS = 7
@@ -34,13 +35,22 @@ FARTHEST, NARROWEST = 8.0, 0.02  # of what is shown: scales from a level, and sh
 
 @dataclass(frozen=True)
 class Track:
-    """A series in a picture: the host's name, its colour, and where its points lie along the axis."""
+    """A series in a picture: its colour, and where its points lie along the axis."""
 
-    host: str
-    series: Series
+    standing: Standing
     colour: str
     places: tuple[int, ...]
     values: tuple[float, ...]
+
+    @property
+    def host(self) -> str:
+        """What its host is called."""
+        return printable(self.standing.host)
+
+    @property
+    def series(self) -> Series:
+        """Its series."""
+        return self.standing.series
 
     @property
     def segments(self) -> Iterator[tuple[int, int]]:
@@ -59,53 +69,28 @@ class Track:
         return self.places[index] - 0.5
 
 
-def name(taking: Taking) -> str:
-    """A commit as pictures and tables show it: 7 digits, a plus where the code differed from it; else the date."""
-    return f"{taking.commit[:7]}{'+' if taking.dirty else ''}" if taking.commit else f"{day(taking)}"
-
-
-def day(taking: Taking) -> str:
-    """When it was committed, else measured: `2026-03-01`."""
-    return f"{taking.committed or taking.started:%Y-%m-%d}"
-
-
-def effect(step: Step) -> float:
-    """By what share a call takes longer after a change of level than before."""
-    return math.expm1(step.after - step.before)
-
-
-def percent(share: float) -> str:
-    """A change as pictures show it: `+5.1 %`."""
-    return f"{100 * share:+.1f} %"
-
-
-def has_images(found: Sequence[Series]) -> bool:
-    """Whether images a second can be told of every point."""
-    return all(point.images_per_second for series in found for point in series.points)
-
-
-def draw(found: Sequence[tuple[str, Series]]) -> Picture:
-    """The picture of one benchmark from its series, each with its host's name: of very many hosts the first ones."""
+def draw(found: Sequence[Standing]) -> Picture:
+    """The picture of one benchmark on its hosts: of very many hosts the first ones."""
     left_out, found = len(found) - MOST_HOSTS, found[:MOST_HOSTS]
-    per_second = has_images([series for _, series in found])
-    unit = "images/s" if per_second else "ms a call"
+    per_second = all(point.images_per_second for standing in found for point in standing.series.points)
+    unit = IMAGES if per_second else MILLISECONDS
     tracks, order = _tracks(found, per_second)
     with picture.style():
         groups = _panels(tracks)
-        canvas = new_canvas(6.8, 1.05 + 1.6 * len(groups), found[0][1].name)
+        canvas = new_canvas(6.8, 1.05 + 1.6 * len(groups), found[0].series.name)
         drawn: list[picture.Series] = []
         for panel, group in zip(canvas.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0], groups, strict=True):
             _bands(panel, group)
             _frame(panel, group, len(order), unit)
             for track in group:
-                drawn += [*_points(panel, track, unit), *_level(panel, track), *_marks(panel, track)]
+                drawn += [*_points(panel, track, unit), *_level(panel, track, unit), *_marks(panel, track)]
             _label_changes(panel, group, len(order))
         _label_commits(panel, order)
         canvas.align_ylabels()
         shown = [label for series in drawn for label in series.labels]
         picture.legend(canvas, [line for line in _entries(tracks) if line.get_label() in shown], 4)
     return Picture(
-        f"history-{found[0][1].benchmark_id}",
+        f"history-{found[0].series.benchmark_id}",
         canvas,
         _caption(tracks, unit, left_out),
         f"Chart of {unit} against commits: {_told(tracks, unit)}",
@@ -113,20 +98,19 @@ def draw(found: Sequence[tuple[str, Series]]) -> Picture:
     )
 
 
-def _tracks(found: Sequence[tuple[str, Series]], per_second: bool) -> tuple[list[Track], list[Taking]]:
+def _tracks(found: Sequence[Standing], per_second: bool) -> tuple[list[Track], list[Taking]]:
     """The series along one axis, and whose places it has: a commit's, for each time that a host measured it."""
-    keyed = [_keys(series) for _, series in found]
-    takings = {key: point.taking for (_, series), keys in zip(found, keyed, strict=True) for key, point in keys}
+    keyed = [_keys(standing.series) for standing in found]
+    takings = {key: point.taking for keys in keyed for key, point in keys}
     place = {key: number for number, key in enumerate(sorted(takings))}
     tracks = [
         Track(
-            printable(host),
-            series,
+            standing,
             colour,
             tuple(sorted(place[key] for key, _ in keys)),
-            tuple(_value(point.seconds, point, per_second) for point in series.points),
+            tuple(_value(point.seconds, point, per_second) for point in standing.series.points),
         )
-        for (host, series), keys, colour in zip(found, keyed, HOSTS, strict=False)
+        for standing, keys, colour in zip(found, keyed, HOSTS, strict=False)
     ]
     return tracks, [takings[key] for key in sorted(takings)]
 
@@ -206,7 +190,7 @@ def _points(panel: Axes, track: Track, unit: str) -> Iterator[picture.Series]:
 def _range(point: Point, unit: str) -> tuple[float, float]:
     """The lowest and the highest of a point's processes."""
     found = [
-        _value(sample.outcome.seconds, point, unit == "images/s") for sample in point.samples if sample.outcome.seconds
+        _value(sample.outcome.seconds, point, unit == IMAGES) for sample in point.samples if sample.outcome.seconds
     ]
     return min(found), max(found)
 
@@ -214,21 +198,11 @@ def _range(point: Point, unit: str) -> tuple[float, float]:
 def _says(point: Point, value: float, ends: tuple[float, float], unit: str, host: str) -> str:
     n = len(point.samples)
     several = f" (median of {n} processes, {number(ends[0])} to {number(ends[1])})" if n > 1 else ""
-    imported = ", imported" if point.taking.purpose == "imported" else ""
+    imported = ", imported" if point.taking.purpose == IMPORTED else ""
     return f"{name(point.taking)}, {day(point.taking)}: {number(value)} {unit}{several}; {host}{imported}"
 
 
-def number(value: float) -> str:
-    """With four digits at least: `12,345`, `0.1234`."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-
-
-def count(many: int, noun: str) -> str:
-    """`1 point`, `2 points`."""
-    return f"{many:,} {noun}{'s' if many != 1 else ''}"
-
-
-def _level(panel: Axes, track: Track) -> Iterator[picture.Series]:
+def _level(panel: Axes, track: Track, unit: str) -> Iterator[picture.Series]:
     """The medians between changes, and how far above the lowest an open regression is."""
     xs: list[float] = []
     ys: list[float] = []
@@ -236,12 +210,12 @@ def _level(panel: Axes, track: Track) -> Iterator[picture.Series]:
         xs += [track.places[low] - 0.4, track.places[high] + 0.4]
         ys += [track.level(low, high)] * 2
     yield picture.Series((track.host, LEVEL), panel, tuple(panel.plot(xs, ys, color=INK, lw=1.3)), ())
-    if lasting := track.series.baseline().open:
+    if lasting := track.standing.open:
         now = track.level(*list(track.segments)[-1])
         ends = track.before(lasting.index), track.places[-1] + 0.5
-        best = now * (1 + lasting.effect) ** (1 if has_images([track.series]) else -1)
+        best = now * (1 + lasting.effect) ** (1 if unit == IMAGES else -1)
         lost = panel.fill_between(ends, [now] * 2, [best] * 2, color=OPEN, alpha=0.22, lw=0)
-        text = f"open since {name(track.series.points[lasting.index].taking)}: {percent(lasting.effect)}; {track.host}"
+        text = f"open since {track.standing.since(lasting.index)}: {share(lasting.effect)}; {track.host}"
         points = [((ends[0] + ends[1]) / 2, (now + best) / 2, text)]
         yield picture.Series((track.host, STILL_OPEN), panel, (lost,), points)
 
@@ -253,17 +227,13 @@ def _marks(panel: Axes, track: Track) -> Iterator[picture.Series]:
         slower = effect(step) > 0
         x, label = track.before(step.index), "slower" if slower else "faster"
         line = panel.axvline(x, color=SLOWER if slower else FASTER, lw=1.0, ls="--" if slower else ":")
-        text = f"{percent(effect(step))} from {name(track.series.points[step.index].taking)} on (p = {step.p:.2g})"
+        text = f"{share(effect(step))} from {track.standing.since(step.index)} on (p = {step.p:.2g})"
         yield picture.Series((track.host, label), panel, (line,), [(x, high - 0.03 * (high - low), text)])
     for index, note in track.series.accepted.items():
         x, y = track.before(index), low + 0.04 * (high - low)
         mark = panel.plot([x], [y], color=INK, marker="^", ms=6, ls="none", mec=picture.PAPER, mew=0.5)
-        text = f"accepted from {_first(track.series, index)} on: {printable(note)}"
+        text = f"accepted from {track.standing.since(index)} on: {printable(note)}"
         yield picture.Series((track.host, ACCEPTED), panel, tuple(mark), [(x, y, text)])
-
-
-def _first(series: Series, index: int) -> str:
-    return name(series.points[index].taking) if index < len(series.points) else "the next commit"
 
 
 def _label_changes(panel: Axes, tracks: Sequence[Track], places: int) -> None:
@@ -275,7 +245,7 @@ def _label_changes(panel: Axes, tracks: Sequence[Track], places: int) -> None:
         if all(abs(x - other) >= LABEL * places for other in taken):
             taken.append(x)
             panel.annotate(
-                f"{percent(effect(step))}\n{name(track.series.points[step.index].taking)}",
+                f"{share(effect(step))}\n{track.standing.since(step.index)}",
                 (x, 1.0),
                 (0, 2),
                 xycoords=("data", "axes fraction"),
@@ -314,10 +284,10 @@ def _caption(tracks: Sequence[Track], unit: str, left_out: int) -> str:
 def _told(tracks: Sequence[Track], unit: str) -> str:
     parts = []
     for track in tracks:
-        series, steps = track.series, track.series.steps
+        steps = track.series.steps
         changed = f", {count(len(steps), 'change')} of level" if steps else ""
-        lasting = series.baseline().open
-        still = f", open: {percent(lasting.effect)} since {_first(series, lasting.index)}" if lasting else ""
+        lasting = track.standing.open
+        still = f", open: {share(lasting.effect)} since {track.standing.since(lasting.index)}" if lasting else ""
         now = number(track.level(*list(track.segments)[-1]))
         parts.append(f"{track.host}: {count(len(track.places), 'point')}, now {now} {unit}{changed}{still}")
     return "; ".join(parts) + "."
