@@ -25,9 +25,9 @@ points, with the commit from which on a call takes longer (+) or less long (-), 
 and neither accepted nor gone: the newest level against the lowest since the last accepted one. What is far off its
 level is drawn as a triangle at the edge. How change points are found, and how often falsely: docs/statistics.md."""
 LATEST_NOTE = """\
-The newest point, and the level it belongs to: the median since the last change point or accepted mark, the spread
-(1.4826 MAD) and from which commit on. The last change is by how much longer a call takes. Memory is on a GPU the peak of torch's
-allocator, on a CPU by how much the resident set grew; shares are of the ceilings measured on the device."""
+The newest point, and the level it belongs to: the median since the last change point or accepted mark, its spread
+(1.4826 MAD) and from which commit on. The last change is by how much longer a call takes. Memory is on a GPU the peak
+of torch's allocator, on a CPU by how much the resident set grew; shares are of the ceilings measured on the device."""
 
 
 def write(title: str, study: str, found: Sequence[Series], folder: Path, results: Path) -> Path:
@@ -47,9 +47,9 @@ def write(title: str, study: str, found: Sequence[Series], folder: Path, results
         f"# {escaped(title)}",
         _headline(groups),
         *_open(every),
+        *_trends(groups, pictures),
         *(f"## On {escaped(host)}\n\n{latest.markdown()}" for host, latest in tables.items()),
         LATEST_NOTE,
-        *_trends(groups, pictures),
         *([f"## Changes of level\n\n{changed.markdown()}"] if changed.rows else []),
         _hardware(every),
         _again(study, folder, results),

@@ -148,14 +148,14 @@ def latest(found: Sequence[Standing], title: str) -> Table:
 def changes(found: Sequence[Standing]) -> Table:
     """Every change point and every accepted mark, the newest first."""
     columns = [Column("benchmark"), Column("host"), Column("commit"), Column("date")]
-    columns += [percent("takes longer by, %", signed=True), Column("p", 4), Column("accepted")]
+    columns += [percent("takes longer by, %", signed=True), Column("p"), Column("accepted")]
     rows: list[tuple[Any, ...]] = []
     for standing in found:
         points, steps = standing.series.points, {step.index: step for step in standing.series.steps}
         for index in steps.keys() | standing.series.accepted.keys():
             step, note = steps.get(index), standing.series.accepted.get(index)
             when = day(points[index].taking) if index < len(points) else "–"
-            change = [effect(step), step.p] if step else [None, None]
+            change = [effect(step), f"{step.p:.1g}"] if step else [None, None]
             rows.append((standing.series.name, standing.host, standing.since(index), when, *change, note))
     return table("changes", columns, sorted(sorted(rows, key=lambda r: r[:3]), key=lambda r: r[3], reverse=True))
 
