@@ -187,9 +187,7 @@ def _median(values: Sequence[float]) -> float | None:
 
 
 def _memory(outcome: Outcome) -> float | None:
-    if outcome.peak_allocated_bytes is not None or outcome.peak_rss_bytes is None:
-        return outcome.peak_allocated_bytes
-    return None if outcome.base_rss_bytes is None else outcome.peak_rss_bytes - outcome.base_rss_bytes
+    return outcome.grown_bytes if outcome.peak_allocated_bytes is None else outcome.peak_allocated_bytes
 
 
 def _last(tell: Callable[[Standing, Step], Value]) -> Ask:

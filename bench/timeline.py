@@ -211,7 +211,7 @@ def _level(panel: Axes, track: Track, unit: str) -> Iterator[picture.Series]:
         ys += [track.level(low, high)] * 2
     yield picture.Series((track.host, LEVEL), panel, tuple(panel.plot(xs, ys, color=INK, lw=1.3)), ())
     if lasting := track.standing.open:
-        now = track.level(*list(track.segments)[-1])
+        now = track.level(track.standing.baseline.start, len(track.places) - 1)
         ends = track.before(lasting.index), track.places[-1] + 0.5
         best = now * (1 + lasting.effect) ** (1 if unit == IMAGES else -1)
         lost = panel.fill_between(ends, [now] * 2, [best] * 2, color=OPEN, alpha=0.22, lw=0)
