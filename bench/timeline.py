@@ -28,6 +28,7 @@ IMAGES, MILLISECONDS = "images/s", "ms a call"
 LEVEL, ACCEPTED, STILL_OPEN = "level", "accepted", "open regression"
 MOST_HOSTS = len(HOSTS)  # in one picture
 MOST_TICKS = 7
+LONGEST_TITLE = 84  # characters
 UNLIKE = 1.5  # ratio of two hosts' medians above which each has a panel of its own
 LABEL = 0.085  # of a panel's width, that the label of a change takes
 FARTHEST, NARROWEST = 8.0, 0.02  # of what is shown: scales from a level, and share of it, at least
@@ -77,7 +78,7 @@ def draw(found: Sequence[Standing]) -> Picture:
     tracks, order = _tracks(found, per_second)
     with picture.style():
         groups = _panels(tracks)
-        canvas = new_canvas(6.8, 1.05 + 1.6 * len(groups), found[0].series.name)
+        canvas = new_canvas(6.8, 1.05 + 1.6 * len(groups), _title(found[0].series.name))
         drawn: list[picture.Series] = []
         for panel, group in zip(canvas.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0], groups, strict=True):
             _bands(panel, group)
@@ -96,6 +97,11 @@ def draw(found: Sequence[Standing]) -> Picture:
         f"Chart of {unit} against commits: {_told(tracks, unit)}",
         tuple(drawn),
     )
+
+
+def _title(text: str) -> str:
+    """What fits above a picture: of a longer name both ends."""
+    return text if len(text) <= LONGEST_TITLE else f"{text[: LONGEST_TITLE // 2]} … {text[-LONGEST_TITLE // 2 + 3 :]}"
 
 
 def _tracks(found: Sequence[Standing], per_second: bool) -> tuple[list[Track], list[Taking]]:
@@ -177,14 +183,16 @@ def _points(panel: Axes, track: Track, unit: str) -> Iterator[picture.Series]:
         far = [x for x, y, within in zip(track.places, seen, inside, strict=True) if not within and y == wanted]
         if far:
             artists += panel.plot(far, [wanted] * len(far), marker=marker, ms=5, **look)
-    bars = panel.vlines(track.places, *zip(*ranges, strict=True), color=track.colour, lw=0.7, alpha=0.5)
+    xs = [x for place in track.places for x in (place, place, math.nan)]  # one path for all bars
+    ys = [y for ends in ranges for y in (*ends, math.nan)]
+    artists += panel.plot(xs, ys, color=track.colour, lw=0.7, alpha=0.5)
     texts = [
         (x, y, _says(point, value, spread_of, unit, track.host))
         for x, y, point, value, spread_of in zip(
             track.places, seen, track.series.points, track.values, ranges, strict=True
         )
     ]
-    yield picture.Series((track.host,), panel, (*artists, bars), texts)
+    yield picture.Series((track.host,), panel, tuple(artists), texts)
 
 
 def _range(point: Point, unit: str) -> tuple[float, float]:
@@ -231,7 +239,7 @@ def _marks(panel: Axes, track: Track) -> Iterator[picture.Series]:
         yield picture.Series((track.host, label), panel, (line,), [(x, high - 0.03 * (high - low), text)])
     for index, note in track.series.accepted.items():
         x, y = track.before(index), low + 0.04 * (high - low)
-        mark = panel.plot([x], [y], color=INK, marker="^", ms=6, ls="none", mec=picture.PAPER, mew=0.5)
+        mark = panel.plot([x], [y], color=INK, marker="^", ms=6, ls="none", mec=picture.PAPER, mew=0.5, clip_on=False)
         text = f"accepted from {track.standing.since(index)} on: {printable(note)}"
         yield picture.Series((track.host, ACCEPTED), panel, tuple(mark), [(x, y, text)])
 

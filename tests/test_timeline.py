@@ -4,6 +4,8 @@ import re
 
 import pytest
 from histories import accepted, all_series, commit, noisy, samples
+from hypothesis import given
+from hypothesis import strategies as st
 from synthetic import a_host
 
 from bench import timeline
@@ -133,3 +135,9 @@ def test_of_very_many_hosts_the_first_are_drawn_and_the_rest_counted():
 def test_the_same_history_gives_the_same_bytes():
     taken = samples(STEP, CPU) + samples(noisy([0.0001] * 30), GPU)
     assert drawn(taken).svg == drawn(taken[::-1]).svg
+
+
+@given(st.text(max_size=300))
+def test_a_title_fits(text):
+    title = timeline._title(text)
+    assert len(title) <= timeline.LONGEST_TITLE and title[:40] == text[:40] and title[-40:] == text[-40:]

@@ -24,7 +24,7 @@ GPU = torch.cuda.is_available()
 DEVICE = "cuda:0" if GPU else "cpu"
 BATCH = 128
 STEPS = 100 if GPU else 10
-ROUND_SECONDS = 0.12  # by the warm-up: at least 0.1 when timed
+ROUND_SECONDS = 0.15  # by the warm-up, which others may have slowed: at least 0.1 when timed
 STUDY = study.load(study.find(os.environ.get("BENCH_STUDY", "throughput" if GPU else "throughput-short")))
 
 
