@@ -59,8 +59,8 @@ format: $(READY) ## put the code in style
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: $(READY) ## the benchmarks, on the CPU or GPU there is
-	$(BENCH) tests
+bench: $(READY) ## the benchmarks (BENCH_STUDY=throughput, JSON=FILE to import), on the CPU or GPU there is
+	$(if $(BENCH_STUDY),BENCH_STUDY=$(BENCH_STUDY) )$(BENCH) $(if $(JSON),--benchmark-json=$(JSON) )tests
 
 compare: $(READY) ## is HEAD slower than BASE (HEAD~1)? On this machine, pair by pair (COMPARE='--pairs 6 …')
 	@$(RESBENCH) compare $(or $(BASE),HEAD~1) $(or $(HEAD),HEAD) --results $(RESULTS) $(COMPARE)

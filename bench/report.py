@@ -12,6 +12,7 @@ import pandas as pd
 from bench import figures, page, run, statement, tables
 from bench.cell import Cell
 from bench.errors import StoreError
+from bench.host import Host
 from bench.parts import replacing
 from bench.picture import Picture
 from bench.seeds import planned
@@ -189,16 +190,12 @@ def _provenance(summary: Summary) -> str:
     def distinct(column: str) -> str:
         return ", ".join(sorted({str(value) for value in runs[column].dropna()})) or "unknown"
 
-    machine = [f"{host.cpu}, {host.cores} cores, {host.memory_gib} GiB, {host.system}"]
-    if host.gpu:
-        watts = f", {host.gpu_power_limit_watts:g} W" if host.gpu_power_limit_watts else ""
-        machine.insert(0, f"{host.gpu}, {host.gpu_memory_gib} GiB{watts}, driver {host.driver}")
     cuda = f", CUDA {host.cuda}, cuDNN {host.cudnn}" if host.cuda else ""
     dirty = " with uncommitted changes" if runs["dirty"].fillna(False).any() else ""
     commits = ", ".join(sorted({c[:12] for c in runs["commit"].dropna()})) or "unknown"
     sharing = f"{runs['sharing'].min():.1f} to {runs['sharing'].max():.1f}"
     lines = [
-        f"- Machine: {'; '.join(machine)} (host {host.id}).",
+        f"- Machine: {machine(host)} (host {host.id}).",
         f"- Software: resbench {distinct('resbench_version')} at commit {commits}{dirty}, torch {host.torch}{cuda}, "
         f"torchvision {distinct('torchvision_version')}, numpy {distinct('numpy_version')}, "
         f"Python {distinct('python_version')}.",
@@ -208,6 +205,15 @@ def _provenance(summary: Summary) -> str:
         f"{runs['wall_seconds'].sum() / 60:.1f} cell-minutes in all.",
     ]
     return "\n".join(["## Hardware, software, data", "", *lines])
+
+
+def machine(host: Host) -> str:
+    """What a machine is, in words, but for its software."""
+    parts = [f"{host.cpu}, {host.cores} cores, {host.memory_gib} GiB, {host.system}"]
+    if host.gpu:
+        watts = f", {host.gpu_power_limit_watts:g} W" if host.gpu_power_limit_watts else ""
+        parts.insert(0, f"{host.gpu}, {host.gpu_memory_gib} GiB{watts}, driver {host.driver}")
+    return "; ".join(parts)
 
 
 def _checksums(runs: pd.DataFrame) -> Iterable[str]:

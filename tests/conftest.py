@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "perf")]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+    """Say in a file of `--benchmark-json` which host this is, on its first GPU if there is one (`bench.foreign`)."""
+    import torch
+
+    from bench.host import Toolkit, describe, gpus
+
+    there = torch.cuda.is_available()
+    toolkit = Toolkit(str(torch.__version__), torch.version.cuda, torch.backends.cudnn.version(), there)
+    machine_info["resbench_host"] = asdict(describe(toolkit, next(iter(gpus()), None) if there else None))
 
 
 @pytest.fixture(scope="session", autouse=True)

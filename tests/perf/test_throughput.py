@@ -1,19 +1,57 @@
-"""How fast training steps and evaluations are, on the GPU if there is one. Run by `make bench`; never a check."""
+"""How fast the benchmarks of a study are, and what no study has. Run by `make bench`; never a check.
+
+BENCH_STUDY names the study; unset it is throughput on a GPU, else throughput-short. A file of `--benchmark-json` can be
+imported into a history (`bench.foreign`), where the study's benchmarks have the ids they always have.
+"""
+
+import math
+import os
 
 import pytest
 import torch
 
-from bench import dataset, gang, train
+from bench import dataset, gang, study, train, works
+from bench.benchmark import Benchmark
 from bench.cell import Arch, Cell, Recipe
 from bench.dataset import Dataset
+from bench.errors import ResbenchError
+from bench.instrument import Clock, warm_up
 from bench.replay import Replay
 from bench.source import Source
 from bench.train import Training
 
 GPU = torch.cuda.is_available()
-DEVICE = "cuda" if GPU else "cpu"
+DEVICE = "cuda:0" if GPU else "cpu"
 BATCH = 128
 STEPS = 100 if GPU else 10
+ROUND_SECONDS = 0.15  # by the warm-up, which others may have slowed: at least 0.1 when timed
+STUDY = study.load(study.find(os.environ.get("BENCH_STUDY", "throughput" if GPU else "throughput-short")))
+
+
+@pytest.mark.parametrize("own", STUDY.benchmarks, ids=lambda own: own.label)
+@pytest.mark.usefixtures("one_thread", "torch_settings")
+def test_the_study(benchmark, own: Benchmark):
+    """Rounds of as many calls as take 0.1 s at least, by the wall clock, the device idle before and after."""
+    torch.set_flush_denormal(True)  # as where cells are trained
+    data = own.cell.data
+    try:
+        work = works.prepare(own.flat(), str(STUDY.sources.get(data, data)), DEVICE)
+        clock = Clock(work, DEVICE)
+        _, _, seconds = warm_up(lambda calls: clock.seconds(calls)["seconds"])
+    except ResbenchError as error:
+        pytest.skip(str(error))
+    calls = math.ceil(ROUND_SECONDS / seconds)
+
+    def several() -> None:
+        with work.stream():
+            for _ in range(calls):
+                work.call()
+        if GPU:
+            torch.cuda.synchronize()
+
+    benchmark.extra_info |= {"benchmark": own.flat(), "images": work.images, "calls": calls}
+    benchmark.extra_info |= {"device": DEVICE, "threads": torch.get_num_threads()}
+    benchmark.pedantic(several, rounds=12, warmup_rounds=1)
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +81,6 @@ def time_steps(benchmark, training: Training) -> None:
 
 
 PRECISIONS = ["fp32", "tf32", "bf16"] if GPU else ["fp32", "bf16"]
-
-
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("shortcut", ["none", "A", "C"])
-@pytest.mark.parametrize("depth", [20, 56, 110] if GPU else [20, 56])
-def test_training_steps(benchmark, images, depth, shortcut, precision):
-    time_steps(benchmark, a_training(images, depth, shortcut, precision=precision))
-
-
-@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous"])
-def test_layouts(benchmark, images, memory_format):
-    time_steps(benchmark, a_training(images, memory_format=memory_format))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
