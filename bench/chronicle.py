@@ -23,23 +23,24 @@ order of their times, evenly spaced; a background says from when to when a host 
 unlike have a panel each. Lines are levels, the medians between change points; dashed and dotted ones are the change
 points, with the commit from which on a call takes longer (+) or less long (-), and by how much. What is shaded is lost
 and neither accepted nor gone: the newest level against the lowest since the last accepted one. What is far off its
-level is drawn as a triangle at the edge. How change points are found, and how often falsely: docs/statistics.md."""
+level is drawn as a triangle at the edge. How change points are found, and how often falsely: docs/throughput.md."""
 LATEST_NOTE = """\
 The newest point, and the level it belongs to: the median since the last change point or accepted mark, its spread
 (1.4826 MAD) and from which commit on. The last change is by how much longer a call takes. Memory is on a GPU the peak
 of torch's allocator, on a CPU by how much the resident set grew; shares are of the ceilings measured on the device."""
 
 
-def write(title: str, study: str, found: Sequence[Series], folder: Path, results: Path) -> Path:
-    """Render the trends into `folder/<study>-history/`: index.html, report.md, figures/ and tables/. Returns the page.
+def write(title: str, study: str | None, found: Sequence[Series], folder: Path, results: Path) -> Path:
+    """Render the trends into `folder/<study>-history/` (of no study: `folder/history/`): index.html, report.md,
+    figures/ and tables/. Returns the page.
 
     Raises:
         InputError: where there are none.
         StoreError: where it cannot be written.
     """
     if not found:
-        raise InputError(f"{results}: no measurement of {study}; resbench measure takes some")
-    target, groups = folder / f"{study}-history", standings(found)
+        raise InputError(f"{results}: no measurement{f' of {study}' if study else ''}; resbench measure takes some")
+    target, groups = folder / (f"{study}-history" if study else "history"), standings(found)
     every = [one for group in groups for one in group]
     pictures = {f"figures/{drawn.name}.svg": drawn for drawn in map(timeline.draw, groups[:MOST_PICTURES])}
     tables, changed = _tables(every), standing.changes(every)
@@ -124,16 +125,17 @@ def _days(times: Sequence[datetime]) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-def _again(study: str, folder: Path, results: Path) -> str:
+def _again(study: str | None, folder: Path, results: Path) -> str:
     place = "" if str(results) == "results" else f" --results {shlex.quote(results.as_posix())}"
     pages = "" if str(folder) == "reports" else f" --reports {shlex.quote(folder.as_posix())}"
+    which = f" {shlex.quote(study)}" if study else ""
     return "\n".join(
         [
             "## Get it again",
             "",
             "```",
-            f"resbench measure {shlex.quote(study)}{place}    # another point",
-            f"resbench history {shlex.quote(study)}{place}{pages}    # this page, from the tables",
+            f"resbench measure{which}{place}    # another point",
+            f"resbench history{which}{place}{pages}    # this page, from the tables",
             "```",
             "",
             f"The tables: `{results.as_posix()}/samples`, `marks` and `hosts`, parquet; those of this page as CSV and "

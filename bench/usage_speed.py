@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bench import speed
+from bench import speed, tracking
 from bench.arguments import add_arch, command, count, memory, percent
 
 COMPARE_EPILOG = """\
@@ -43,6 +43,14 @@ examples:
   resbench accept --only work=train --note 'exact sums instead of fast ones'
   resbench accept throughput --commit 1a2b3c4 --note 'new driver'
 """
+HISTORY_EPILOG = """\
+Without a study all that was measured is drawn, each host by itself.
+
+examples:
+  resbench history
+  resbench history throughput --only work=train --reports pages
+  resbench history --import benchmarks.json            make bench JSON=benchmarks.json writes one
+"""
 FIT_EPILOG = """\
 Found by trying, each time in a fresh process that takes some steps on noise, and tried again; one more image does not
 fit. On a CPU the limit is set for real; to try all of its memory takes very long, so name some with --memory.
@@ -69,6 +77,7 @@ def add(subparsers: Any) -> None:
     _add_compare(subparsers)
     _add_gate(subparsers)
     _add_accept(subparsers)
+    _add_history(subparsers)
     _add_fit(subparsers)
     _add_calibrate(subparsers)
 
@@ -112,6 +121,17 @@ def _add_fit(subparsers: Any) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where")
     parser.add_argument("--threads", type=count(1, 1024), default=1, help="of torch, on a CPU (default: 1)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_history(subparsers: Any) -> None:
+    parser = command(subparsers, "history", tracking.history, "draw the trends of what was measured", HISTORY_EPILOG)
+    _add_selection(parser, "study")
+    parser.set_defaults(study=None)
+    parser.add_argument("--reports", type=Path, default=Path("reports"), help="the pages' folder (default: reports)")
+    parser.add_argument(
+        "--import", dest="take_in", type=Path, action="append", default=[], metavar="FILE",
+        help="first take in a file of pytest-benchmark's --benchmark-json",
+    )  # fmt: skip
 
 
 def _add_samples(parser: argparse.ArgumentParser) -> None:
