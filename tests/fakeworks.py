@@ -55,7 +55,8 @@ def prepare(fields, source, device):
     told = dict(part.partition("=")[::2] for part in source.split())
     if "told" in told:
         with open(told["told"], "a") as file:
-            seen = {"fields": fields, "device": device, "threads": torch.threads, "pid": os.getpid(), "cwd": os.getcwd()}
+            seen = {"fields": fields, "device": device, "threads": torch.threads}
+            seen |= {"pid": os.getpid(), "cwd": os.getcwd()}
             print(json.dumps(seen), file=file)
     def trouble():
         kind = told.get("trouble")
