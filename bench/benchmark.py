@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from bench import field
-from bench.cell import DEFAULTS, FIELDS, Arch, Cell
+from bench.cell import DEFAULTS, FIELDS, HISTORICAL, Arch, Cell
 from bench.field import choice, of
 
 ARCH = tuple(field.kinds(Arch))
@@ -50,6 +50,13 @@ class Benchmark:
     def flat(self) -> dict[str, Any]:
         """The work and every field of the cell, one level deep."""
         return {"work": self.work} | self.cell.flat()
+
+    @property
+    def portable(self) -> dict[str, Any]:
+        """`flat`, but for fields at a default that all cells had before the field existed: so that a resbench of before
+        then knows the benchmark too."""
+        old = {name for name, value in HISTORICAL.items() if value == DEFAULTS[name] == self.flat()[name]}
+        return {name: value for name, value in self.flat().items() if name not in old}
 
     @cached_property
     def label(self) -> str:
@@ -94,7 +101,7 @@ def from_flat(fields: dict[str, Any]) -> Benchmark:
         FieldError: for an unknown name or a value that is not allowed.
     """
     fields = dict(fields)
-    return Benchmark(fields.pop("work"), Cell.from_flat(fields))
+    return Benchmark(fields.pop("work", None), Cell.from_flat(fields))
 
 
 def _reduced(work: str, cell: Cell) -> Cell:

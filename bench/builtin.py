@@ -22,7 +22,7 @@ from bench.source import SHAPES, Source
 from bench.split import stratified
 
 DIGITS_TEST = 300
-NOISE_BYTES = 40_000_000  # of pixels, or thereabouts, and at least 256 images
+NOISE_BYTES, LEAST_NOISE = 40_000_000, 300  # of pixels, or thereabouts, and images: to train, a batch of 256
 DOWNLOADED = ("cifar10", "cifar100")
 NETWORK_TIMEOUT = 30  # seconds without a byte
 
@@ -48,7 +48,7 @@ def noise(source: Source) -> Decoded:
     """Pixels and labels drawn evenly, the same each time: noise32 of CIFAR's shape, noise224 of ImageNet's."""
     channels, side, classes = SHAPES[source.kind]
     chance = np.random.default_rng(0)
-    count = max(256, NOISE_BYTES // (channels * side * side) // 100 * 100)
+    count = max(LEAST_NOISE, NOISE_BYTES // (channels * side * side) // 100 * 100)
     images = chance.integers(0, 256, (count, channels, side, side), dtype=np.uint8)
     labels = chance.integers(0, classes, count)
     tested = count // 10

@@ -41,6 +41,8 @@ def opened(text: str) -> Iterator[Checkout]:
     Raises:
         InputError: where it is neither, or has no resbench in it.
     """
+    if not text:
+        raise InputError("'': names no checkout; give a commit or a folder")
     commit = _git(Path(), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}")
     if commit is None or text in (".", "..") or text.startswith(("./", "../", "/")):
         yield _folder(text)
@@ -60,7 +62,8 @@ def _folder(text: str) -> Checkout:
     root = Path(text)
     if not root.is_dir():
         raise InputError(f"{shown(text)}: neither a commit of this git repository nor a folder")
-    commit = _git(root, "rev-parse", "HEAD")
+    tracked = _git(root, "ls-files", "--", "bench/__init__.py")  # a copy within another repository is none of its
+    commit = _git(root, "rev-parse", "HEAD") if tracked else None
     dirty = bool(_git(root, "status", "--porcelain", "--", "bench")) if commit else None
     return _checked(Checkout(text, root.resolve(), commit, dirty, _committed(root) if commit else None))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -177,9 +177,13 @@ class History:
         names = {path.name for path in folder.glob("*.parquet") if not path.name.startswith((".", "_"))}
         index = Index(folder, self.root / ".index" / f"{name}.arrow", schema, ("part",))
         table = index.read(names, schema.names)
-        newest = max((v for v in table["schema_version"].unique().to_pylist() if v is not None), default=VERSION)
+        versions = zip(table["schema_version"].to_pylist(), map(str, table["part"].to_pylist()), strict=True)
+        newest, part = max(((v, part) for v, part in versions if v is not None), default=(VERSION, ""))
         if newest > VERSION:
-            raise StoreError(f"{folder}: holds tables of schema version {newest}, and this resbench reads {VERSION}")
+            raise StoreError(
+                f"{folder / part}.parquet: of schema version {newest}, and this resbench reads up to {VERSION}; "
+                "upgrade resbench to read it"
+            )
         return table
 
 
@@ -197,7 +201,11 @@ def _sample(row: dict[str, Any]) -> Sample:
 
 
 def _record(kind: Any, row: dict[str, Any]) -> Any:
+    """The record in a row; what is null there, as in tables from before a column existed, has its default."""
+
     def plain(value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
-    return kind(**{field.name: plain(row[field.name]) for field in fields(kind)})
+    told = {field.name: plain(row[field.name]) for field in fields(kind)}
+    defaults = {field.name for field in fields(kind) if field.default is not MISSING}
+    return kind(**{name: value for name, value in told.items() if value is not None or name not in defaults})

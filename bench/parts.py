@@ -44,7 +44,7 @@ def _file(path: Path, schema: pa.Schema) -> pa.Table:
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(
-            f"{path}: damaged ({reason}); move it away and run again: its cell alone is repeated"
+            f"{path}: damaged ({reason}); move it away: only what it held is missing then; a cell is run again"
         ) from None
 
 

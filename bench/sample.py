@@ -44,12 +44,13 @@ class Outcome:
     """What was measured. Times are seconds, memory bytes; what could not be read is None, and `unread` says why.
 
     `window_seconds` and `cpu_seconds` (of the process's CPU time) are the raw windows, of `calls` calls each, after
-    those of the warm-up, which `steady` says ended in no more drift. `clock` is what times a call: the device's events
-    on a GPU, the process's CPU time on one thread of a CPU (what others take from it is not its own), else the wall's.
-    `images` are those of a call; a training step's moves at least `call_bytes`, and does
-    `call_multiply_adds` (`bench.floors`): the shares are what that is of the device's measured copy bandwidth and
-    matrix rate. `slowdowns` are seconds by reason, as JSON. `trouble`, where set, is why the sample is not valid.
-    `failed` is why there is none, `cause` of what kind (`bench.instrument`).
+    those of the warm-up: of these `warm_up_seconds` are a call's, and `steady` says whether they ended in no more
+    drift. `clock` is what times a call: the device's events on a GPU, the process's CPU time on one thread of a CPU
+    (what others take from it is not its own), else the wall's. `images` are those of a call; a training step's moves at
+    least `call_bytes`, and does `call_multiply_adds` (`bench.floors`): the shares are what that is of the device's
+    measured copy bandwidth and matrix rate; of other work with a net, what it computes forward. `slowdowns` are seconds
+    by reason, as JSON. `trouble`, where set, is why the sample is not valid. `failed` is why there is none, `cause` of
+    what kind (`bench.instrument`); one taken in turns with another that failed has neither, and no windows.
     """
 
     failed: str | None = None

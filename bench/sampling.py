@@ -64,18 +64,20 @@ class Instrument:
         environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or every start compiles anew
         if setting.gpu_uuid:
             environment["CUDA_VISIBLE_DEVICES"] = setting.gpu_uuid
-        self.checkout = checkout
+        self.checkout, self._environment = checkout, environment
+        self.toolkit: dict[str, Any] = {}
+        self._open()
+
+    def _open(self) -> None:
+        self._pending = b""
         self._process = subprocess.Popen(
             [sys.executable, "-P", INSTRUMENT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment,
-            cwd=checkout.root,
+            env=self._environment,
             bufsize=0,
         )
-        self._pending = b""
-        self.toolkit: dict[str, Any] = {}
 
     def start(self) -> None:
         """Wait until it is ready; what it imported is that of its checkout.
@@ -91,11 +93,22 @@ class Instrument:
             raise InputError(f"{self.checkout.label}: {answer['package']} was imported in its place")
         self.toolkit = answer
 
+    def revive(self) -> None:
+        """Start it again where it died or was given up.
+
+        Raises:
+            InputError: where that is no longer possible.
+        """
+        if self._process.poll() is not None:
+            self.close()
+            self._open()
+            self.start()
+
     def ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Its answer; a process that does not answer in so many seconds is ended, and that is the answer."""
         try:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
-        except OSError:
+        except (OSError, ValueError):  # ValueError: it was given up
             return {"failed": "its process is gone", "cause": "died"}
         return self._answer(seconds)
 
@@ -114,7 +127,7 @@ class Instrument:
         return json.loads(line)
 
     def close(self) -> None:
-        """End it, and the child that it waits for: both end with their standard input."""
+        """End it, and with it the child that it waits for."""
         self._process.stdin.close()
         try:
             self._process.wait(5)
@@ -191,50 +204,62 @@ def sample(
 ) -> list[Outcome]:
     """Measure a benchmark on one side, or on two in turns: what each of them gave, in their order.
 
-    Each side's child prepares and warms up, then the windows are taken, of as many calls on every side. `slowdowns`
-    slow a side down on purpose, by that share.
+    Each side's child prepares and warms up, then the windows are taken, of as many calls on every side, until a side
+    fails. `slowdowns` slow a side down on purpose, by that share.
     """
     job = {
-        "prepare": benchmark.flat(),
+        "prepare": benchmark.portable,
         "source": str(setting.sources.get(benchmark.cell.data, benchmark.cell.data)),
         "device": setting.device,
         "threads": setting.threads,
     }
+    for side in sides:
+        side.revive()
     idle = gauge.read()  # of those on the GPU now, none is ours
     ready = [side.ask(job, PREPARE_SECONDS) for side in sides]
-    if any("failed" in answer for answer in ready):
-        for side, answer in zip(sides, ready, strict=True):
-            if "failed" not in answer:
-                side.ask({"end": True}, WINDOW_SECONDS)
-        return [Outcome(failed=answer.get("failed"), cause=answer.get("cause")) for answer in ready]
+    if _any_failed(ready):
+        return _given_up(sides, ready, setting)
     calls = math.ceil(1.1 * setting.window_seconds / min(answer["call"] for answer in ready))
     windows: list[list[dict[str, Any]]] = [[] for _ in sides]
     clocks: list[list[Reading]] = [[] for _ in sides]
     first, started = gauge.read(), time.monotonic()
     for number in range(setting.windows * len(sides)):
         which = ORDER[number % len(ORDER)] if len(sides) == 2 else 0
-        windows[which].append(sides[which].ask({"window": calls, "slowdown": slowdowns[which]}, WINDOW_SECONDS))
+        window = sides[which].ask({"window": calls, "slowdown": slowdowns[which]}, WINDOW_SECONDS)
+        if "failed" in window:
+            return _given_up(sides, [window if side is sides[which] else {} for side in sides], setting)
+        windows[which].append(window)
         clocks[which].append(gauge.read(names=POLLED))
     last, seconds = gauge.read(), time.monotonic() - started
     ends = [side.ask({"end": True}, WINDOW_SECONDS) for side in sides]
+    if _any_failed(ends):
+        return _given_up([], ends, setting)
     found = []
     for answers, polls in zip(zip(ready, windows, ends, strict=True), clocks, strict=True):
         span = Span.between(first, last, [replace(poll, other_computing=None) for poll in polls], seconds)
         span = replace(span, other_computing=idle.other_computing)
-        outcome = _outcome(*answers, calls)
-        outcome = replace(outcome, clock=setting.clock)
-        found.append(outcome if outcome.failed else _with_gpu(outcome, span, last, alone=len(sides) == 1))
+        found.append(_with_gpu(_outcome(*answers, calls, setting.clock), span, last, alone=len(sides) == 1))
     return found
 
 
+def _any_failed(answers: Sequence[Mapping[str, Any]]) -> bool:
+    return any("failed" in answer for answer in answers)
+
+
+def _given_up(sides: Sequence[Instrument], answers: Sequence[Mapping[str, Any]], setting: Setting) -> list[Outcome]:
+    """What is told where a side has failed, by the last answers: the children of the others are ended."""
+    for side, answer in zip(sides, answers, strict=False):
+        if "failed" not in answer:
+            side.ask({"end": True}, WINDOW_SECONDS)
+    return [Outcome(failed=answer.get("failed"), cause=answer.get("cause"), clock=setting.clock) for answer in answers]
+
+
 def _outcome(
-    ready: Mapping[str, Any], windows: Sequence[Mapping[str, Any]], end: Mapping[str, Any], calls: int
+    ready: Mapping[str, Any], windows: Sequence[Mapping[str, Any]], end: Mapping[str, Any], calls: int, clock: str
 ) -> Outcome:
     """What one side's process told."""
-    for answer in (*windows, end):
-        if "failed" in answer:
-            return Outcome(failed=answer["failed"], cause=answer["cause"])
     return Outcome(
+        clock=clock,
         images=ready["images"],
         calls=calls,
         window_seconds=tuple(window["seconds"] for window in windows),
@@ -253,14 +278,14 @@ def _outcome(
 
 
 def _with_gpu(outcome: Outcome, span: Span, last: Reading, *, alone: bool) -> Outcome:
-    """And what NVML told meanwhile; power and energy only of a side that had the GPU to itself."""
+    """And what NVML told meanwhile; power, energy and memory only of a side that had the GPU to itself."""
     joules = span.joules if alone else None
     images = outcome.images * outcome.calls * len(outcome.window_seconds)
     return replace(
         outcome,
         joules_per_1000_images=joules and 1000 * joules / images,
         power_watts=joules and joules / span.seconds,
-        gpu_memory_used_bytes=last.memory_used_bytes,
+        gpu_memory_used_bytes=last.memory_used_bytes if alone else None,
         sm_clock_mhz=span.sm_clock_mhz_median,
         temperature_celsius=span.temperature_celsius_max,
         slowdowns=json.dumps(span.slowdowns) if span.slowdowns else None,

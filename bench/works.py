@@ -17,7 +17,7 @@ from PIL import Image
 
 from bench import dataset, decode
 from bench.batches import Batches, DeviceData
-from bench.benchmark import Benchmark, from_flat
+from bench.benchmark import DEPENDS, Benchmark, from_flat
 from bench.cell import MOST_ITERATIONS, Cell
 from bench.cost import cost_of
 from bench.dataset import Dataset
@@ -51,15 +51,15 @@ class Work:
 
 
 def prepare(fields: dict[str, Any], source: str, device: str = "cpu") -> Work:
-    """The work of the benchmark with these fields (`Benchmark.flat`), on the images of `source` (with its place).
+    """The work of the benchmark with these fields (`Benchmark.portable`), on the images of `source` (with its place).
 
     Raises:
         ResbenchError: for fields that this version does not know, images that are not there, what the device lacks.
     """
     benchmark = from_flat(fields)
-    recipe = replace(
-        benchmark.cell.recipe, iterations=MOST_ITERATIONS, eval_every=MOST_ITERATIONS, drops=(), last_batch="drop"
-    )
+    recipe = replace(benchmark.cell.recipe, iterations=MOST_ITERATIONS, eval_every=MOST_ITERATIONS, drops=())
+    if "batch" in DEPENDS[benchmark.work]:  # each as large as the others
+        recipe = replace(recipe, last_batch="drop")
     endless = replace(benchmark.cell, recipe=recipe)
     images = dataset.load(Source.parse(source))
     return PREPARE[benchmark.work](replace(benchmark, cell=endless), images, torch.device(device))
@@ -128,7 +128,7 @@ def _augmentation(benchmark: Benchmark, images: Dataset, device: torch.device) -
 
 
 def _decoding(_: Benchmark, images: Dataset, __: torch.device) -> Work:
-    files = [_jpeg(images.train_images[number]) for number in range(DECODED)]
+    files = [_jpeg(images.train_images[number % len(images.train_images)]) for number in range(DECODED)]
 
     def call() -> None:
         for file in files:

@@ -1,4 +1,4 @@
-"""Digits against scikit-learn; a tiny CIFAR, served from this machine and downloaded through torchvision."""
+"""Digits against scikit-learn; noise; a tiny CIFAR, served from this machine and downloaded through torchvision."""
 
 import functools
 import http.server
@@ -19,7 +19,7 @@ from bench.builtin import datasets_directory, download
 from bench.dataset import load
 from bench.errors import DataError, FieldError
 from bench.host import cache_directory
-from bench.source import SHAPES, Source
+from bench.source import NOISE, SHAPES, Source
 
 DIGITS_SHA256 = "3da718e48cac3aa96eb76be333ec9276f89a374706d8189265d4a0e9f700a394"
 
@@ -52,6 +52,38 @@ def test_digits_split_is_stratified_and_fixed_for_good():
     assert data.shape == SHAPES["digits"]
     assert (data.channels, data.size, data.classes) == (1, (8, 8), 10)
     assert data.class_names == tuple("0123456789")
+
+
+# ---- noise ----
+
+NOISE_SHA256 = {
+    "noise32": "02595f84523a42f227168160886a59dccb61bd551a47d383cc87dd6b5743e86d",
+    "noise224": "638aaaef199e8d20199d68c760fdb8e17394ec18a9bba3d8cd10fceb1e9d2c80",
+}
+
+
+@pytest.mark.parametrize("name", NOISE)
+def test_noise_is_the_same_for_good_and_of_the_shape_it_stands_for(name):
+    data = load(Source.parse(name))
+    assert data.shape == SHAPES[name] == {"noise32": (3, 32, 10), "noise224": (3, 224, 1000)}[name]
+    assert data.sha256 == NOISE_SHA256[name]
+    assert sum(array.nbytes for array in (data.train_images, data.test_images)) < 50e6
+    assert len(data.train_images) == len(data.train_labels) >= 256  # a batch of the paper's
+    assert len(data.test_images) == len(data.test_labels) == (len(data.train_labels) + len(data.test_labels)) // 10
+    assert data.train_images.dtype == np.uint8 and data.train_labels.dtype == np.int64
+
+
+@pytest.mark.parametrize("name", NOISE)
+def test_noise_is_even_and_no_image_is_there_twice(name):
+    """Within 6 standard errors of what is expected, in 2 · 10**6 pixels and in all labels."""
+    data = load(Source.parse(name))
+    pixels = data.train_images.reshape(-1)[: 2 * 10**6]
+    for counts in (np.bincount(pixels, minlength=256), np.bincount(data.train_labels, minlength=data.classes)):
+        expected = counts.sum() / len(counts)
+        assert np.abs(counts - expected).max() <= 6 * np.sqrt(expected) + 1
+    assert len({image.tobytes() for image in (*data.train_images[:200], *data.test_images)}) == 200 + len(
+        data.test_labels
+    )
 
 
 # ---- CIFAR ----

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import FieldError
-from bench.source import SHAPES, Source
+from bench.source import ALLOWED, BUILT_IN, NOISE, SHAPES, Source
 
 
 def test_a_folder_is_identified_by_its_name_alone():
@@ -27,8 +27,29 @@ def test_built_in_names_stand_for_themselves(name):
     assert Source.parse(name).identity == Source.parse(name).label == name
 
 
+def test_shapes_are_known_of_all_built_in_names_and_all_are_told_of():
+    assert set(SHAPES) == set(BUILT_IN) >= set(NOISE)
+    assert all(name in ALLOWED for name in BUILT_IN)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "digit", "digits:x", "parquet:", "parquet", "folder:/", "x:y", 3, None, True, [], "parquet:a\0b"]
+    "text",
+    [
+        "",
+        "digit",
+        "digits:x",
+        "noise",
+        "noise32:x",
+        "parquet:",
+        "parquet",
+        "folder:/",
+        "x:y",
+        3,
+        None,
+        True,
+        [],
+        "parquet:a\0b",
+    ],
 )
 def test_anything_else_is_refused_with_what_is_allowed(text):
     with pytest.raises(FieldError, match="parquet:DIR"):
