@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,17 @@ DEPENDS = {
     "decoding": (),
 }
 WORKS = tuple(DEPENDS)
+IN_WORDS: dict[str, Callable[[Any], str]] = {
+    "family": "{} family".format,
+    "width": "width {:g}".format,
+    "stride": "stride {}".format,
+    "batch": "batch {}".format,
+    "precision": str,
+    "memory_format": str,
+    "compiled": lambda _: "compiled",
+    "crop_padding": "crop {}".format,
+    "flip": lambda _: "no flip",
+}
 
 
 @dataclass(frozen=True)
@@ -60,19 +71,12 @@ class Benchmark:
 
     @cached_property
     def label(self) -> str:
-        """`train ResNet-20-A, batch 128, bf16, noise32`: what is the default, and how images are augmented,
-        is left out."""
-        depends, flat = DEPENDS[self.work], self.cell.flat()
-        parts = [f"{self.work} {self.cell.arch.label}" if "depth" in depends else self.work]
-        parts += [f"batch {flat['batch']}"] if "batch" in depends else []
-        told = [name for name in ("width", "stride", "precision", "memory_format") if name in depends]
-        parts += [
-            f"{flat[name]}" if name != "width" else f"width {flat[name]:g}"
-            for name in told
-            if flat[name] != DEFAULTS[name]
-        ]
-        parts += ["compiled"] if flat["compiled"] and "compiled" in depends else []
-        return ", ".join([*parts, self.cell.data])
+        """`train ResNet-20-A, batch 128, bf16, noise32`: what is the default of all is left out."""
+        flat = self.cell.flat()
+        net = [self.cell.arch.label] if "depth" in DEPENDS[self.work] else []
+        told = [name for name in IN_WORDS if name in DEPENDS[self.work]]
+        other = [IN_WORDS[name](flat[name]) for name in told if name == "batch" or flat[name] != DEFAULTS[name]]
+        return ", ".join([" ".join([self.work, *net]), *other, self.cell.data])
 
 
 def benchmarks(works: Iterable[str], cells: Iterable[Cell]) -> tuple[Benchmark, ...]:

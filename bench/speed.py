@@ -31,7 +31,7 @@ def measure(options: Namespace) -> int:
     with checkout.opened(options.of) as here, session.opened(options, study, here) as rig:
         recorder = session.Recorder(_history(options), rig)
         samples = _take(recorder, here, chosen, options.samples, HISTORY, tell)
-    points = {found.name: found.points[0] for found in series(samples, (), {})}
+    points = [found.points[0] for found in series(samples, (), {})]
     print(speedtables.measured(points).text())
     for label, why in {(s.name, s.outcome.failed) for s in samples if s.outcome.failed}:
         print(f"{label}: not measured: {why}")

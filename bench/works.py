@@ -36,7 +36,8 @@ DECODED = 64  # JPEGs a call
 class Work:
     """Something to call again and again, the same each time.
 
-    `call` does it once, or on a GPU queues it in the stream of `stream`. `images` are those of a call. Of a net:
+    `call` does it once, or on a GPU queues it in the stream of `stream`; `several` so many times, where there is a way
+    to that is not one after the other. `images` are those of a call. Of a net:
     `parameters`, `multiply_adds` (an image, forward), and of a training step what it moves and computes at least,
     `call_bytes` and `call_multiply_adds` (`bench.floors`).
     """
@@ -44,10 +45,20 @@ class Work:
     call: Callable[[], Any]
     images: int
     stream: Callable[[], AbstractContextManager[Any]] = nullcontext
+    several: Callable[[int], Any] | None = None
     parameters: int | None = None
     multiply_adds: int | None = None
     call_bytes: int | None = None
     call_multiply_adds: int | None = None
+
+    def repeat(self, calls: int) -> None:
+        """Call so many times, within the stream."""
+        with self.stream():
+            if self.several:
+                self.several(calls)
+            else:
+                for _ in range(calls):
+                    self.call()
 
 
 def prepare(fields: dict[str, Any], source: str, device: str = "cpu") -> Work:
@@ -77,6 +88,7 @@ def _train(benchmark: Benchmark, images: Dataset, device: torch.device) -> Work:
     needs = step_needs(cell.arch, cell.recipe.batch, cell.recipe.precision, *images.shape)
     return Work(
         call=lambda: training.advance(training.iteration + 1),
+        several=lambda calls: training.advance(training.iteration + calls),  # a wait for the device is one a window
         images=cell.recipe.batch,
         stream=training.stream,
         call_bytes=needs.bytes,

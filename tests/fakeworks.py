@@ -79,7 +79,10 @@ def prepare(fields, source, device):
             os.write(1, b'{"seconds": 0}\\n')
         time.sleep(SECONDS) if "sleep" in told else burn(SECONDS)
 
-    return SimpleNamespace(call=call, images=3, stream=nullcontext, parameters=5, multiply_adds=7, call_bytes=None,
+    def repeat(calls):
+        for _ in range(calls): call()
+
+    return SimpleNamespace(repeat=repeat, images=3, stream=nullcontext, parameters=5, multiply_adds=7, call_bytes=None,
                            call_multiply_adds=11)
 """
 

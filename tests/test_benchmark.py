@@ -101,9 +101,9 @@ def test_labels():
         "evaluation ResNet-20-A, digits",
         "augmentation, batch 128, digits",
         "decoding, digits",
-        "train ResNet-50-B, batch 256, v1.5, bf16, compiled, noise224",
-        "inference ResNet-50-B, batch 256, v1.5, bf16, noise224",
-        "evaluation ResNet-50-B, v1.5, bf16, noise224",
+        "train ResNet-50-B, imagenet family, stride v1.5, batch 256, bf16, compiled, noise224",
+        "inference ResNet-50-B, imagenet family, stride v1.5, batch 256, bf16, noise224",
+        "evaluation ResNet-50-B, imagenet family, stride v1.5, bf16, noise224",
         "augmentation, batch 256, noise224",
         "decoding, noise224",
         "train plain-56, batch 128, contiguous, cifar10",
@@ -112,8 +112,8 @@ def test_labels():
         "augmentation, batch 128, contiguous, cifar10",
         "decoding, cifar10",
     ]
-    wide = Cell(Arch(width=0.5), Recipe(), "digits")
-    assert the("train", wide).label == "train ResNet-20-A, batch 128, width 0.5, digits"
+    wide = Cell(Arch(width=0.5), Recipe(crop_padding=1, flip=False), "digits")
+    assert the("train", wide).label == "train ResNet-20-A, width 0.5, batch 128, crop 1, no flip, digits"
 
 
 def test_each_is_there_once_in_order():

@@ -228,7 +228,7 @@ def a_work(time, seconds):
     def call():
         time.now += seconds
 
-    return SimpleNamespace(call=call, stream=contextlib.nullcontext)
+    return SimpleNamespace(repeat=lambda calls: [call() for _ in range(calls)], stream=contextlib.nullcontext)
 
 
 def test_seconds_are_those_of_all_calls(monkeypatch):
@@ -268,7 +268,10 @@ def test_on_a_gpu_its_events_tell_and_a_slowdown_is_more_calls(monkeypatch):
 
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "Event", Event)
-    clock = Clock(SimpleNamespace(call=lambda: device.queue.append(work), stream=contextlib.nullcontext), "cuda:0")
+    clock = Clock(
+        SimpleNamespace(repeat=lambda calls: device.queue.extend([work] * calls), stream=contextlib.nullcontext),
+        "cuda:0",
+    )
     assert clock.seconds(100)["seconds"] == pytest.approx(1.0)
     assert clock.seconds(100, 0.05)["seconds"] == pytest.approx(1.05)
     assert device.waits == 2  # once a window

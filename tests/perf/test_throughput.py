@@ -43,9 +43,7 @@ def test_the_study(benchmark, own: Benchmark):
     calls = math.ceil(ROUND_SECONDS / seconds)
 
     def several() -> None:
-        with work.stream():
-            for _ in range(calls):
-                work.call()
+        work.repeat(calls)
         if GPU:
             torch.cuda.synchronize()
 
