@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bench import usage_speed, usage_studies
 from bench.errors import EXIT_INTERRUPTED, EXIT_OK, ResbenchError
@@ -30,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
+        with _terminable():
+            return options.command(options)
     except ResbenchError as error:
         print(f"resbench: error: {error}", file=sys.stderr)
         return error.exit_code
@@ -40,6 +43,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `resbench net … | head`
         sys.stderr.close()
         return EXIT_OK
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """A cancelled job is sent SIGTERM: what is open is closed, processes and worktrees, as after Ctrl-C."""
+
+    def interrupt(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -106,10 +106,10 @@ def test_labels():
         "evaluation ResNet-50-B, imagenet family, stride v1.5, bf16, noise224",
         "augmentation, batch 256, noise224",
         "decoding, noise224",
-        "train plain-56, batch 128, contiguous, cifar10",
+        "train plain-56, batch 128, contiguous, crop 0, no flip, cifar10",
         "inference plain-56, batch 128, contiguous, cifar10",
         "evaluation plain-56, contiguous, cifar10",
-        "augmentation, batch 128, contiguous, cifar10",
+        "augmentation, batch 128, contiguous, crop 0, no flip, cifar10",
         "decoding, cifar10",
     ]
     wide = Cell(Arch(width=0.5), Recipe(crop_padding=1, flip=False), "digits")
