@@ -206,7 +206,7 @@ def sample(
         for side, answer in zip(sides, ready, strict=True):
             if "failed" not in answer:
                 side.ask({"end": True}, WINDOW_SECONDS)
-        return [Outcome(answer.get("failed"), answer.get("cause"), setting.clock) for answer in ready]
+        return [Outcome(failed=answer.get("failed"), cause=answer.get("cause")) for answer in ready]
     calls = math.ceil(1.1 * setting.window_seconds / min(answer["call"] for answer in ready))
     windows: list[list[dict[str, Any]]] = [[] for _ in sides]
     clocks: list[list[Reading]] = [[] for _ in sides]

@@ -31,7 +31,7 @@ def measure(options: Namespace) -> int:
     with checkout.opened(options.of) as here, session.opened(options, study, here) as rig:
         recorder = session.Recorder(_history(options), rig)
         samples = _take(recorder, here, chosen, options.samples, HISTORY, tell)
-    points = [(found.name, found.points[0]) for found in series(samples, (), {})]
+    points = [found.points[0] for found in series(samples, (), {})]
     print(speedtables.measured(points).text())
     for label, why in dict.fromkeys((s.name, s.outcome.failed) for s in samples if s.outcome.failed):
         print(f"{label}: not measured: {why}")
@@ -161,16 +161,6 @@ def calibrate(options: Namespace) -> int:
     return EXIT_OK
 
 
-def _without(chosen: Sequence[Benchmark], done: Sequence[Any], spreads: Any) -> list[tuple[str, str]]:
-    """The benchmarks that no comparison has a valid pair of, and why."""
-    found = {name for name, _ in spreads}
-    return [
-        (benchmark.label, next((pair.trouble for _, run in done for pair in run[benchmark.id]), "no pair was taken"))
-        for benchmark in chosen
-        if benchmark.id not in found
-    ]
-
-
 def _bout(
     options: Namespace,
     base: Checkout,
@@ -203,6 +193,16 @@ def _calibrated(history: History, rig: Rig, options: Namespace) -> dict[Key, Cal
     alike = [c for c in history.calibrations() if (c.host_id, c.device, c.threads, c.windows) == here]
     alike.sort(key=lambda c: (c.pairs, c.margin) == (options.pairs, options.margin))
     return {(c.benchmark_id, c.clock): c for c in alike if not c.injected}
+
+
+def _without(chosen: Sequence[Benchmark], done: Sequence[Any], spreads: Any) -> list[tuple[str, str]]:
+    """The benchmarks that no comparison has a valid pair of, and why."""
+    found = {name for name, _ in spreads}
+    return [
+        (benchmark.label, next((pair.trouble for _, run in done for pair in run[benchmark.id]), "no pair was taken"))
+        for benchmark in chosen
+        if benchmark.id not in found
+    ]
 
 
 def gate(options: Namespace) -> int:

@@ -132,8 +132,8 @@ def _gate_line(level: Level) -> Line:
     )
 
 
-def measured(points: Sequence[tuple[str, Point]]) -> Table:
-    """A row a benchmark (its label beside): speed with its range over processes, memory, what of the device it uses."""
+def measured(points: Sequence[Point]) -> Table:
+    """A row a benchmark: speed with its range over processes, memory, what of the device it uses."""
     columns = [
         Column("benchmark"),
         Column("images/s"),
@@ -148,7 +148,7 @@ def measured(points: Sequence[tuple[str, Point]]) -> Table:
         Column("in words"),
     ]
     rows = []
-    for label, point in points:
+    for point in points:
         outcomes = [sample.outcome for sample in point.samples]
         speeds = sorted(speed for outcome in outcomes if (speed := outcome.images_per_second))
         last = outcomes[-1]
@@ -156,7 +156,7 @@ def measured(points: Sequence[tuple[str, Point]]) -> Table:
         odd = dict.fromkeys(o.trouble or ("not steady" if o.steady is False else None) for o in outcomes)
         rows.append(
             [
-                label,
+                point.samples[0].name,
                 point.images_per_second,
                 speeds[0] if speeds else None,
                 speeds[-1] if speeds else None,

@@ -67,10 +67,10 @@ def test_a_gates_row_and_line():
 
 def test_what_was_measured():
     samples = [a_sample(0, seconds) for seconds in (0.01, 0.02, 0.04)]
-    found = speedtables.measured([("a", Point(tuple(samples))), ("a", Point(tuple(samples[:1])))])
+    found = speedtables.measured([Point(tuple(samples)), Point(tuple(samples[:1]))])
     first, second = found.rows
-    assert first[:6] == ("a", 1600.0, 800.0, 3200.0, 0.02, 100.0 * MB) and first[9] == 3
-    assert second[9] == 1
+    assert first[:6] == (TRAIN.label, 1600.0, 800.0, 3200.0, 0.02, 100.0 * MB) and first[9] == 3
+    assert second[9] == 1 and second[0] == TRAIN.label
 
 
 def a_calibration(benchmark, clock="cpu", **fields):
