@@ -3,12 +3,13 @@
 Runs of pairs are taken one after the other; a run in which something seems to have changed is confirmed by the next
 run's pairs, which are as fresh. A slowdown by s is ln(1 + s) added to each pair: what it does to a time that takes
 1 + s times as long, without taking the time to run it. `resbench calibrate --inject` runs it, and shows that it agrees.
+A benchmark's is added to it alone, for that is the hardest to find: the others' p-values count against its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench import regress, stats
@@ -24,7 +25,8 @@ Run = Mapping[Key, Sequence[float | None]]  # a comparison's ln ratios
 @dataclass(frozen=True)
 class Rates:
     """Of `runs` comparisons, how many found a regression (`alarms`), with the ends of the rate's 95 % interval (Clopper
-    and Pearson); and the share that would have found one, had head been slower by each of `SLOWDOWNS`."""
+    and Pearson); and the share that would have found one, had head been slower by each of `SLOWDOWNS` in this benchmark
+    alone (`ANY`: in all of them)."""
 
     runs: int
     alarms: int
@@ -33,20 +35,34 @@ class Rates:
     powers: tuple[float, ...]
 
 
-def spreads(runs: Sequence[Run]) -> dict[Key, float]:
-    """The standard deviation of a pair's ln ratio about 0, the truth, by what is judged."""
+def spreads(runs: Sequence[Run], injected: float = 0.0) -> dict[Key, float]:
+    """The standard deviation of a pair's ln ratio about the truth, which is 0, or what was injected: by what is judged.
+    What has no valid pair has none."""
+    truth = math.log1p(injected)
     found: dict[Key, list[float]] = {}
     for run in runs:
         for key, values in run.items():
-            found.setdefault(key, []).extend(value for value in values if value is not None)
+            found.setdefault(key, []).extend(value - truth for value in values if value is not None)
     return {key: math.sqrt(math.fsum(v * v for v in values) / len(values)) for key, values in found.items() if values}
 
 
-def rates(runs: Sequence[Run], rule: Rule, noise: Mapping[Key, float]) -> dict[Key, Rates]:
-    """The rates of each benchmark by each clock, and of any of them (`ANY`, by any). `noise`: their spreads."""
-    slowdowns = (0.0, *SLOWDOWNS)
-    found = [[regressions(runs, number, rule, noise, s) for number in range(len(runs))] for s in slowdowns]
-    return {key: _rates([[key in regressed for regressed in at] for at in found]) for key in (*runs[0], ANY)}
+def rates(runs: Sequence[Run], rule: Rule, noise: Mapping[Key, float], injected: float = 0.0) -> dict[Key, Rates]:
+    """The rates of each benchmark by each clock, and of any of them (`ANY`, by any). `noise`: their spreads.
+
+    Alarms are of the runs as they were, powers of runs without what was injected and with a slowdown in its place.
+    """
+    names, equal = dict.fromkeys(name for name, _ in noise), -math.log1p(injected)
+
+    def found(slower: Mapping[str, float]) -> list[set[Key]]:
+        return [regressions(runs, number, rule, noise, slower) for number in range(len(runs))]
+
+    def at(slowdown: float, slowed: Iterable[str]) -> list[set[Key]]:
+        return found(dict.fromkeys(names, equal) | dict.fromkeys(slowed, equal + math.log1p(slowdown)))
+
+    alarms = found({})
+    alone = {name: [at(slowdown, [name]) for slowdown in SLOWDOWNS] for name in names}
+    alone[ANY[0]] = [at(slowdown, names) for slowdown in SLOWDOWNS]
+    return {key: _rates([[key in run for run in one] for one in (alarms, *alone[key[0]])]) for key in (*noise, ANY)}
 
 
 def _rates(found: Sequence[Sequence[bool]]) -> Rates:
@@ -55,18 +71,23 @@ def _rates(found: Sequence[Sequence[bool]]) -> Rates:
     return Rates(n, alarms, *stats.clopper_pearson(alarms, n), tuple(sum(at) / n for at in found[1:]))
 
 
-def regressions(runs: Sequence[Run], number: int, rule: Rule, noise: Mapping[Key, float], slowdown: float) -> set[Key]:
-    """What this run, and then the next, call regressed where head is slower by `slowdown`; and `ANY`, if anything."""
-    first = regress.judge(_slowed(runs[number], slowdown), rule, noise)
+def regressions(
+    runs: Sequence[Run], number: int, rule: Rule, noise: Mapping[Key, float], slower: Mapping[str, float]
+) -> set[Key]:
+    """What this run, and then the next, call regressed where head's ln seconds are more by `slower`, by benchmark; and
+    `ANY`, if anything."""
+    first = regress.judge(_slowed(runs[number], slower), rule, noise)
     doubtful = {name for name, _ in regress.candidates(first)}
     if not doubtful:
         return set()
     fresh = {key: values for key, values in runs[(number + 1) % len(runs)].items() if key[0] in doubtful}
-    settled = regress.settled(first, regress.judge(_slowed(fresh, slowdown), rule, noise))
+    settled = regress.settled(first, regress.judge(_slowed(fresh, slower), rule, noise))
     found = {key for key, finding in settled.items() if finding.ruling == REGRESSION}
     return found | {ANY} if found else set()
 
 
-def _slowed(run: Run, slowdown: float) -> Run:
-    shift = math.log1p(slowdown)
-    return {key: [None if value is None else value + shift for value in values] for key, values in run.items()}
+def _slowed(run: Run, slower: Mapping[str, float]) -> Run:
+    def shifted(name: str, values: Sequence[float | None]) -> list[float | None]:
+        return [None if value is None else value + slower.get(name, 0.0) for value in values]
+
+    return {key: shifted(key[0], values) for key, values in run.items()}

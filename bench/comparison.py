@@ -6,15 +6,17 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from bench import regress
 from bench.benchmark import Benchmark
 from bench.checkout import Checkout
+from bench.errors import InputError
 from bench.history import Sample
 from bench.nvml import Gauge
 from bench.quantity import MORE, Quantity, quantities
 from bench.regress import Finding, Key, Rule
-from bench.ruling import FAILED, INCONCLUSIVE, NOT_MEASURED, REGRESSION
+from bench.ruling import FAILED, IMPROVEMENT, INCONCLUSIVE, NOT_MEASURED, REGRESSION, STEADY
 from bench.sample import COMPARISON, CONFIRMATION, CPU, WALL, Outcome
 from bench.sampling import Setting, instruments, sample
 
@@ -103,6 +105,7 @@ class Bout:
     slowdown: float = 0.0  # of head, on purpose
 
 
+Run = Mapping[str, Sequence[Pair]]  # a comparison's pairs, by benchmark
 Take = Callable[[str, int, Sequence[tuple[Benchmark, Outcome, Outcome]]], None]
 
 
@@ -133,7 +136,7 @@ def rounds(
     """The pairs of each benchmark, round by round; each round has fresh processes, every second one head first."""
     wanted = dict.fromkeys(benchmarks, bout.pairs)  # valid pairs that are still to be taken
     failures = dict.fromkeys(benchmarks, 0)
-    for number in range(bout.pairs + bout.pairs // 2):
+    for number in range(most_rounds(bout.pairs)):
         due = [b for b in benchmarks if wanted[b] > 0 and failures[b] < HOPELESS]
         if not due:
             return
@@ -145,6 +148,19 @@ def rounds(
             failures[benchmark] = failures[benchmark] + 1 if base.failed or head.failed else 0
             wanted[benchmark] -= pair.trouble is None
             yield benchmark, pair
+
+
+def most_rounds(pairs: int) -> int:
+    """The rounds in which so many valid pairs are looked for."""
+    return pairs + pairs // 2
+
+
+def finished(found: Sequence[Pair], pairs: int) -> bool:
+    """Whether a benchmark has its valid pairs, or no more are looked for."""
+    last = found[-HOPELESS:]
+    hopeless = len(last) == HOPELESS and all(pair.base.failed or pair.head.failed for pair in last)
+    enough = sum(pair.trouble is None for pair in found) >= pairs
+    return enough or hopeless or len(found) >= most_rounds(pairs)
 
 
 def _round(bout: Bout, due: Sequence[Benchmark], gauge: Gauge, *, head_first: bool) -> list[tuple[Outcome, Outcome]]:
@@ -167,16 +183,32 @@ def by_benchmark(benchmarks: Sequence[Benchmark], taken: Iterable[tuple[Benchmar
     return found
 
 
-def recorded(samples: Iterable[Sample], measurement: str, rounds_each: int) -> list[dict[Key, list[float | None]]]:
-    """The ln ratios of each comparison of a measurement, which has so many rounds at most."""
-    sides: dict[tuple[int, str], dict[str, Outcome]] = {}
+def recorded(samples: Iterable[Sample], benchmarks: Sequence[Benchmark], pairs: int) -> list[tuple[int, Run]]:
+    """The finished comparisons, of so many pairs each, in the samples of one measurement: their numbers, and the pairs
+    of each benchmark.
+
+    One that was begun several times counts as it was taken last. A pair whose process was stopped between its two
+    sides is none.
+
+    Raises:
+        InputError: where the samples are of comparisons of another number of pairs.
+    """
+    begun: dict[int, dict[datetime, dict[tuple[str, int], dict[str, Outcome]]]] = {}
     for found in samples:
-        if found.taking.measurement_id == measurement:
-            sides.setdefault((found.taking.pair, found.benchmark_id), {})[found.taking.side] = found.outcome
-    runs: dict[int, dict[str, list[Pair]]] = {}
-    for (number, benchmark), both in sorted(sides.items()):
-        runs.setdefault(number // rounds_each, {}).setdefault(benchmark, []).append(Pair(number, **both))
-    return [ratios(runs[number]) for number in sorted(runs)]
+        number, at = divmod(found.taking.pair, most_rounds(pairs))
+        by_place = begun.setdefault(number, {}).setdefault(found.taking.started, {})
+        by_place.setdefault((found.benchmark_id, at), {})[found.taking.side] = found.outcome
+    runs = []
+    for number, by_start in sorted(begun.items()):
+        taken = sorted((place, sides) for place, sides in by_start[max(by_start)].items() if len(sides) == 2)
+        run = {b.id: [Pair(at, **sides) for (name, at), sides in taken if name == b.id] for b in benchmarks}
+        for found in run.values():
+            whole = [pair.number for pair in found] == list(range(len(found)))
+            if not whole or sum(pair.trouble is None for pair in found) > pairs:
+                raise InputError(f"its comparisons are not of {pairs} pairs")
+        if all(finished(found, pairs) for found in run.values()):
+            runs.append((number, run))
+    return runs
 
 
 def ratios(pairs: Mapping[str, Sequence[Pair]]) -> dict[Key, list[float | None]]:
@@ -197,8 +229,11 @@ def _verdict(benchmark: Benchmark, pairs: Sequence[Pair], findings: Mapping[Key,
     seconds = [_median([o.seconds for o in side]) for side in sides]
     troubles = tuple(dict.fromkeys(pair.trouble for pair in pairs if pair.trouble))
     ruling, because = finding.ruling, None
+    fails = sum(bool(pair.head.failed) for pair in pairs)
     if not all(sides):
         ruling, because = (FAILED if sides[0] else NOT_MEASURED), (troubles or ("no pair was taken",))[0]
+    elif fails and len(sides[0]) == len(pairs) and ruling in (STEADY, IMPROVEMENT):
+        ruling, because = INCONCLUSIVE, f"head failed in {fails} of {len(pairs)} pairs, and base in none"
     elif ruling == INCONCLUSIVE:
         because = _doubt(finding, troubles)
     elif waits:
@@ -211,7 +246,7 @@ def _verdict(benchmark: Benchmark, pairs: Sequence[Pair], findings: Mapping[Key,
         because,
         finding if all(sides) else None,
         *seconds,
-        images=next((o.images for side in sides for o in side), None),
+        images=next((o.images for side in sides for o in side if o.images), None),
         quantities=tuple(quantities(*sides, rule.margin)) if all(sides) else (),
         troubles=troubles,
     )
@@ -221,7 +256,7 @@ def _doubt(finding: Finding, troubles: Sequence[str]) -> str:
     if finding.change is None:
         return f"{finding.invalid} of {finding.invalid + finding.pairs} pairs not valid: {'; '.join(troubles)}"
     if finding.confirmed is False:
-        return "a change was seen, and the fresh pairs are not valid"
+        return "a change was seen, and fresh pairs neither confirm it nor rule it out"
     return f"a slowdown of {finding.high:.1%} is not excluded"
 
 

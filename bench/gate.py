@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.benchmark import Benchmark
 from bench.quantity import MORE, Quantity, quantities
@@ -51,19 +51,28 @@ def judge(
     benchmark: Benchmark,
     history: Series | None,
     now: Point | None,
-    failures: Sequence[Outcome],
+    outcomes: Sequence[Outcome],
     limits: Limits,
     again: Point | None = None,
 ) -> Level:
     """Rule on the newest point by the history before it; `again` is a fresh point, of which a change asks for one.
 
-    `failures` are the outcomes of the newest measurement that are no point.
+    `outcomes` are those of the newest measurement, also what is no point.
     """
+    lost = [o for o in outcomes if o.failed or o.trouble]
     if now is None:
-        why = next((o.failed or o.trouble for o in failures), None) or "no sample was taken"
-        broke = history is not None and any(o.failed and o.cause != "refused" for o in failures)
-        word = FAILED if broke else INCONCLUSIVE if any(o.trouble for o in failures) else NOT_MEASURED
+        why = next((o.failed or o.trouble for o in lost), "no sample was taken")
+        broke = history is not None and any(o.failed and o.cause != "refused" for o in lost)
+        word = FAILED if broke else INCONCLUSIVE if any(o.trouble for o in lost) else NOT_MEASURED
         return Level(benchmark, word, why, None, None, None, None, None, None)
+    level = _level(benchmark, history, now, limits, again)
+    if lost:  # the others are judged, and this is not kept quiet
+        beside = f"{len(lost)} of {len(outcomes)} processes gave nothing: {lost[0].failed or lost[0].trouble}"
+        level = replace(level, because="; ".join(filter(None, [level.because, beside])))
+    return level
+
+
+def _level(benchmark: Benchmark, history: Series | None, now: Point, limits: Limits, again: Point | None) -> Level:
     images = now.samples[0].outcome.images
     if history is None:
         first = Ruling("too few points", None, None, None, 0)
@@ -83,11 +92,13 @@ def judge(
 
 def _said(ruling: Ruling, confirmed: bool | None, still: Open | None, history: Series) -> tuple[str, str | None]:
     """The word for it, and what to add."""
-    if ruling.flagged and confirmed:
-        return (REGRESSION if ruling.kind == "regression" else IMPROVEMENT), None
+    if ruling.kind == "regression" and confirmed:
+        return REGRESSION, None
     if still is not None:
         commit = (history.points[still.index].taking.commit or "an unknown commit")[:12]
         return REGRESSION, f"slower by {still.effect:.1%} since {commit}, neither accepted nor gone"
+    if ruling.flagged and confirmed:
+        return IMPROVEMENT, None
     if ruling.flagged:
         seen = "not seen again in a fresh measurement" if confirmed is False else "not confirmed"
         return (STEADY if confirmed is False else INCONCLUSIVE), f"{ruling.effect:+.1%} was seen, {seen}"

@@ -45,7 +45,8 @@ class Quantity:
         base, head = (sum(side) / 2 for side in (self.base, self.head))
         if "memory" not in self.name:
             return f"{self.name} {base:,.0f} → {head:,.0f}"
-        return f"{self.name} {base / 1e6:,.1f} → {head / 1e6:,.1f} MB ({head / base - 1:+.1%})"
+        by = f" ({head / base - 1:+.1%})" if base > 0 else ""
+        return f"{self.name} {base / 1e6:,.1f} → {head / 1e6:,.1f} MB{by}"
 
 
 def quantities(base: Sequence[Outcome], head: Sequence[Outcome], margin: float) -> Iterator[Quantity]:

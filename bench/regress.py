@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from bench import stats
 from bench.ruling import IMPROVEMENT, INCONCLUSIVE, REGRESSION, STEADY
@@ -26,7 +27,8 @@ class Rule:
     All three: the one-sided lower bound of the mean at `confidence` (Student's t over pairs) is above the margin; an
     exact sign-flip test says at `level` that there is any slowdown, after Benjamini and Hochberg over the benchmarks;
     and a fresh run agrees (`agrees`). An improvement is the mirror image. Inconclusive: fewer than `valid` of the pairs
-    are valid, or a slowdown of twice the margin is not excluded.
+    are valid, or a slowdown of twice the margin is not excluded, or the bound is above the margin and the test cannot
+    bear it out: what could not be shown is no pass.
     """
 
     margin: float = 0.02
@@ -38,6 +40,11 @@ class Rule:
         """The margin on a host where ln ratios of two equal sides have this standard deviation, in one of so many
         pairs: what their mean stays within 19 times in 20, if that is more."""
         return max(self.margin, math.expm1(1.96 * spread / math.sqrt(pairs)) if spread else 0.0)
+
+    def least_pairs(self, benchmarks: int) -> int:
+        """The fewest pairs that can show that one of so many benchmarks is slower: its p-value, 2^-pairs at least,
+        is adjusted for their number."""
+        return max(LEAST_PAIRS, math.ceil(math.log2(max(1, benchmarks) / self.level)))
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,8 @@ def judge(
     p_values = {}
     for clock in {clock for _, clock in enough}:
         keys = [key for key in enough if key[1] == clock]
-        slower = stats.benjamini_hochberg([stats.sign_flip(valid[key], 0.0) for key in keys])
-        faster = stats.benjamini_hochberg([stats.sign_flip([-v for v in valid[key]], 0.0) for key in keys])
+        slower = stats.benjamini_hochberg([_sign_flip(tuple(valid[key])) for key in keys])
+        faster = stats.benjamini_hochberg([_sign_flip(tuple(-v for v in valid[key])) for key in keys])
         p_values |= dict(zip(keys, zip(slower, faster, strict=True), strict=True))
     found = {}
     for key, values in valid.items():
@@ -88,14 +95,19 @@ def judge(
     return found
 
 
+@lru_cache(maxsize=2**15)  # a calibration judges the same pairs again and again
+def _sign_flip(values: tuple[float, ...]) -> float:
+    return stats.sign_flip(values, 0.0)
+
+
 def _finding(
     values: Sequence[float], invalid: int, margin: float, p_slower: float, p_faster: float, rule: Rule
 ) -> Finding:
     effect = stats.paired(values)
     low, high = effect.interval(2 * rule.confidence - 1)
     bound = math.log1p(margin)
-    if low > bound and p_slower <= rule.level:
-        ruling = REGRESSION
+    if low > bound:
+        ruling = REGRESSION if p_slower <= rule.level else INCONCLUSIVE
     elif high < -bound and p_faster <= rule.level:
         ruling = IMPROVEMENT
     else:
@@ -110,14 +122,16 @@ def candidates(found: Mapping[Key, Finding]) -> list[Key]:
 
 
 def settled(found: Mapping[Key, Finding], again: Mapping[Key, Finding]) -> dict[Key, Finding]:
-    """The findings after a fresh run of the candidates: a change stands if that agrees, else none is shown."""
-    return dict(found) | {key: _settled(found[key], again[key]) for key in candidates(found)}
+    """The findings after a fresh run of the candidates: a change stands if that agrees. Else none is shown, and that
+    there is none only if the fresh run alone says so."""
+    return dict(found) | {key: _settled(found[key], again.get(key)) for key in candidates(found)}
 
 
-def _settled(first: Finding, again: Finding) -> Finding:
-    if agrees(first, again):
+def _settled(first: Finding, again: Finding | None) -> Finding:
+    if again is not None and agrees(first, again):
         return replace(first, confirmed=True)
-    return replace(first, ruling=INCONCLUSIVE if again.change is None else STEADY, confirmed=False)
+    steady = again is not None and again.ruling == STEADY
+    return replace(first, ruling=STEADY if steady else INCONCLUSIVE, confirmed=False)
 
 
 def agrees(first: Finding, again: Finding) -> bool:

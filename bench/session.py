@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,11 +18,12 @@ from bench import bulletin, rig
 from bench.benchmark import Benchmark
 from bench.bulletin import Line
 from bench.checkout import Checkout
+from bench.comparison import Bout, Run, Take, recorded
 from bench.errors import InputError
 from bench.history import History, Sample, sample_of
 from bench.parts import replacing
 from bench.rig import Rig
-from bench.sample import Outcome, Taking
+from bench.sample import CALIBRATION, Outcome, Taking
 from bench.sampling import CLOCKS, Setting
 from bench.study import Study
 from bench.table import Table
@@ -79,6 +81,42 @@ class Recorder:
         return samples
 
 
+def pairs_into(recorder: Recorder, bout: Bout, purpose: str | None = None, first: int = 0) -> Take:
+    """What writes each round's samples down, `purpose` in place of the round's own; pairs are numbered from `first`."""
+
+    def record(said: str, number: int, found: Sequence[Any]) -> None:
+        sides = (("base", bout.base, None), ("head", bout.head, bout.slowdown or None))
+        for index, (side, checkout, injected) in enumerate(sides):
+            outcomes = [(benchmark, both[index]) for benchmark, *both in found]
+            recorder.add(purpose or said, checkout, outcomes, side=side, pair=first + number, injected=injected)
+
+    return record
+
+
+def comparisons(recorder: Recorder, bout: Bout, resumed: str | None = None) -> list[tuple[int, Run]]:
+    """The finished comparisons of a calibration, with their numbers; of one that is `resumed`, also those of before.
+
+    Raises:
+        InputError: where what is to be resumed is not there, or was measured otherwise.
+    """
+    rig, samples = recorder.rig, recorder.history.samples(CALIBRATION)
+    ours = [sample for sample in samples if sample.taking.measurement_id == recorder.measurement]
+    where = f"--resume {resumed}"
+    if resumed and not ours:
+        raise InputError(f"{where}: no calibration in {recorder.history.root} has this id")
+    as_here = rig.host.id, rig.setting.device, rig.setting.threads, bout.slowdown
+    for sample in ours:
+        taking, windows = sample.taking, len(sample.outcome.window_seconds)
+        injected = (taking.injected or 0.0) if taking.side == "head" else bout.slowdown
+        as_there = taking.host_id, taking.device, taking.threads, injected
+        if as_there != as_here or windows not in (0, rig.setting.windows):
+            raise InputError(f"{where}: it was measured on another host or with other options than these")
+    try:
+        return recorded(ours, bout.benchmarks, bout.pairs)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
 def console() -> Callable[[str], None]:
     """Tells how it goes, on standard error: standard output has the result."""
     shown = Console(stderr=True, soft_wrap=True)
@@ -96,23 +134,47 @@ def place(rig: Rig) -> str:
 
 
 def publish(
-    options: Namespace, title: str, lines: Sequence[Line], table: Table, facts: Mapping[str, Any], notes: Sequence[str]
+    options: Namespace,
+    title: str,
+    lines: Sequence[Line],
+    table: Table,
+    facts: Mapping[str, Any],
+    notes: Sequence[str],
+    again: str | None = None,
 ) -> None:
-    """Print a result, and write it into the files that the options name.
+    """Print a result, and write it into the files that the options name. `again` is the command that repeats it.
 
     Raises:
         InputError: where one cannot be written.
     """
     print(table.text())
-    print("\n".join([*bulletin.reasons(lines), f"{title}: {bulletin.tally(lines)}", *notes]))
+    told = [*bulletin.reasons(lines), f"{title}: {bulletin.tally(lines)}", *notes]
+    print("\n".join([*told, f"Again: {again}"] if again else told))
     texts = {
-        options.markdown: lambda: bulletin.markdown(title, lines, table, notes),
+        options.markdown: lambda: bulletin.markdown(title, lines, table, notes, again),
         options.junit: lambda: bulletin.junit(title, lines),
         options.json: lambda: bulletin.as_json(facts, lines),
     }
     for path, text in texts.items():
         if path is not None:
             write(path, text())
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Whether the files that are asked for can be written: said before anything is measured.
+
+    Raises:
+        InputError: where one cannot.
+    """
+    for path in filter(None, paths):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+        if path.is_dir():
+            raise InputError(f"{path}: cannot be written: it is a folder")
 
 
 def write(path: Path, text: str) -> None:
@@ -123,7 +185,7 @@ def write(path: Path, text: str) -> None:
     """
     try:
         with replacing(path) as temporary:
-            temporary.write_text(text)
+            temporary.write_bytes(text.encode(errors="replace"))
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 

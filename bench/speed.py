@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench import selection
-from bench.errors import EXIT_NOTHING, EXIT_OK
+from bench.errors import EXIT_NOTHING, EXIT_OK, InputError
 
 if TYPE_CHECKING:
     from bench.benchmark import Benchmark
@@ -33,7 +33,7 @@ def measure(options: Namespace) -> int:
         samples = _take(recorder, here, chosen, options.samples, HISTORY, tell)
     points = [found.points[0] for found in series(samples, (), {})]
     print(speedtables.measured(points).text())
-    for label, why in {(s.name, s.outcome.failed) for s in samples if s.outcome.failed}:
+    for label, why in dict.fromkeys((s.name, s.outcome.failed) for s in samples if s.outcome.failed):
         print(f"{label}: not measured: {why}")
     print(session.place(rig), f"Recorded in {options.results}/samples, of {here.label}.", sep="\n")
     return EXIT_OK if points else EXIT_NOTHING
@@ -63,16 +63,17 @@ def compare(options: Namespace) -> int:
 
     study = selection.study(options)
     chosen, tell = selection.benchmarks(options, study), session.console()
+    session.check_writable(options.markdown, options.junit, options.json)
     with (
         checkout.opened(options.base) as base,
         checkout.opened(options.head) as head,
         session.opened(options, study, head) as rig,
     ):
         history = _history(options)
-        known = _calibrated(history, rig)
+        known = _calibrated(history, rig, options)
         bout = _bout(options, base, head, chosen, rig, known)
         tell(f"{head.label} against {base.label}; benchmarks: {len(chosen)}, pairs: {bout.pairs}; {rig.host.label}")
-        verdicts = comparison.compare(bout, rig.gauge, tell, _pairs_into(session.Recorder(history, rig), bout))
+        verdicts = comparison.compare(bout, rig.gauge, tell, session.pairs_into(session.Recorder(history, rig), bout))
     lines = speedtables.of_comparison(verdicts)
     sides = {"base": _side(base), "head": _side(head)}
     facts = session.facts(study, rig, **sides, rule=vars(bout.rule) | {"pairs": bout.pairs})
@@ -80,11 +81,10 @@ def compare(options: Namespace) -> int:
         f"Base {base.label}, head {head.label}; {bout.pairs} pairs of fresh processes, whose windows take turns; bounds"
         f" are one-sided, {bout.rule.confidence:.0%}.",
         session.place(rig),
-        speedtables.trust(known, verdicts, rig.host),
-        f"Again: `{_again(options)}`",
+        speedtables.trust(known, verdicts, rig.host, bout.rule, bout.pairs),
     ]
     table = speedtables.compared(verdicts)
-    session.publish(options, f"{base.name} → {head.name}", lines, table, facts, notes)
+    session.publish(options, f"{base.name} → {head.name}", lines, table, facts, notes, _again(options))
     return bulletin.exit_code(lines)
 
 
@@ -93,12 +93,14 @@ def _side(checkout: Checkout) -> dict[str, Any]:
 
 
 def _again(options: Namespace) -> str:
-    only = f" --only '{options.only}'" if options.only else ""
-    settings = "".join(f" --set {setting}" for setting in options.set)
-    return (
-        f"resbench compare {options.base} {options.head} --study {options.study}{settings}{only} --pairs "
-        f"{options.pairs} --windows {options.windows} --margin {100 * options.margin:g}"
-    )
+    import shlex
+
+    words = ["resbench", "compare", options.base, options.head, "--study", options.study]
+    words += [word for setting in options.set for word in ("--set", setting)]
+    words += ["--only", options.only] if options.only else []
+    for name in ("device", "threads", "pairs", "windows"):
+        words += [f"--{name}", getattr(options, name)]
+    return shlex.join(map(str, [*words, "--margin", f"{100 * options.margin:g}"]))
 
 
 def calibrate(options: Namespace) -> int:
@@ -108,27 +110,29 @@ def calibrate(options: Namespace) -> int:
     from bench import calibration, checkout, comparison, session, speedtables
     from bench.history import Calibration
     from bench.sample import CALIBRATION
+    from bench.table import escaped
 
     study = selection.study(options)
     chosen, tell, history = selection.benchmarks(options, study), session.console(), _history(options)
+    session.check_writable(options.markdown)
     with checkout.opened(".") as here, session.opened(options, study, here) as rig:
         bout = replace(_bout(options, here, here, chosen, rig, {}), slowdown=options.inject or 0.0)
         recorder = session.Recorder(history, rig, **({"measurement": options.resume} if options.resume else {}))
-        most = bout.pairs + bout.pairs // 2  # rounds of a comparison
-
-        def recorded() -> list[Any]:
-            found = comparison.recorded(history.samples(CALIBRATION), recorder.measurement, most)
-            return [run for run in found if min(map(len, run.values())) >= bout.pairs]
-
+        done = session.comparisons(recorder, bout, options.resume)
         tell(f"{here.label} against itself; benchmarks: {len(chosen)}, comparisons: {options.runs}; {rig.host.label}")
         tell(f"stopped, it goes on with --resume {recorder.measurement}")
-        for number in range(len(recorded()), options.runs):
-            record = _pairs_into(recorder, bout, CALIBRATION, first=number * most)
+        for number in sorted(set(range(options.runs)) - dict(done).keys()):
+            record = session.pairs_into(recorder, bout, CALIBRATION, first=number * comparison.most_rounds(bout.pairs))
             said = f"comparison {number + 1} of {options.runs}"
             for _ in comparison.rounds(bout, chosen, said, rig.gauge, tell, record):
                 pass
-    runs = recorded()
-    spreads = calibration.spreads(runs)
+    done = session.comparisons(recorder, bout, options.resume)
+    runs = [comparison.ratios(run) for _, run in done]
+    spreads = calibration.spreads(runs, bout.slowdown)
+    for label, why in dict.fromkeys(_without(chosen, done, spreads)):
+        print(f"{label}: not measured: {why}")
+    if not spreads:
+        return EXIT_NOTHING
     found = [
         Calibration(
             calibration_id=recorder.measurement,
@@ -148,7 +152,7 @@ def calibrate(options: Namespace) -> int:
             started=recorder.started,
             **asdict(rates),
         )
-        for (name, clock), rates in calibration.rates(runs, bout.rule, spreads).items()
+        for (name, clock), rates in calibration.rates(runs, bout.rule, spreads, bout.slowdown).items()
     ]
     history.calibrate(found)
     names = {benchmark.id: benchmark.label for benchmark in chosen} | {calibration.ANY[0]: "any of them"}
@@ -157,7 +161,7 @@ def calibrate(options: Namespace) -> int:
     note = f"{len(runs)} comparisons of equal code, of {bout.pairs} pairs each;{injected} {session.place(rig)}"
     print(table.text(), note, sep="\n")
     if options.markdown:
-        session.write(options.markdown, f"{table.markdown()}\n\n{note}\n")
+        session.write(options.markdown, f"{table.markdown()}\n\n{escaped(note)}\n")
     return EXIT_OK
 
 
@@ -209,8 +213,11 @@ def _bout(
     from bench.comparison import Bout
     from bench.regress import Rule
 
+    rule = Rule(margin=options.margin)
+    if options.pairs < (least := rule.least_pairs(len(chosen))):
+        raise InputError(f"--pairs {options.pairs}: cannot show that one of {len(chosen)} is slower; at least {least}")
     spreads = {key: c.spread for key, c in known.items() if c.spread is not None}
-    return Bout(base, head, chosen, rig.setting, Rule(margin=options.margin), options.pairs, spreads)
+    return Bout(base, head, chosen, rig.setting, rule, options.pairs, spreads)
 
 
 def _history(options: Namespace) -> History:
@@ -219,24 +226,24 @@ def _history(options: Namespace) -> History:
     return History(options.results)
 
 
-def _calibrated(history: History, rig: Rig) -> dict[Key, Calibration]:
-    """The latest calibration of each benchmark by each clock on this host, measured as here."""
+def _calibrated(history: History, rig: Rig, options: Namespace) -> dict[Key, Calibration]:
+    """The latest calibration of each benchmark by each clock on this host, measured as here; if there is one, the
+    latest of as many pairs, judged by the same margin."""
     setting = rig.setting
     here = rig.host.id, setting.device, setting.threads, setting.windows
     alike = [c for c in history.calibrations() if (c.host_id, c.device, c.threads, c.windows) == here]
+    alike.sort(key=lambda c: (c.pairs, c.margin) == (options.pairs, options.margin))
     return {(c.benchmark_id, c.clock): c for c in alike if not c.injected}
 
 
-def _pairs_into(recorder: Recorder, bout: Bout, purpose: str | None = None, first: int = 0) -> Any:
-    """What writes each round's samples down, `purpose` in place of the round's own."""
-
-    def record(said: str, number: int, found: Sequence[Any]) -> None:
-        sides = (("base", bout.base, None), ("head", bout.head, bout.slowdown or None))
-        for index, (side, checkout, injected) in enumerate(sides):
-            outcomes = [(benchmark, both[index]) for benchmark, *both in found]
-            recorder.add(purpose or said, checkout, outcomes, side=side, pair=first + number, injected=injected)
-
-    return record
+def _without(chosen: Sequence[Benchmark], done: Sequence[Any], spreads: Any) -> list[tuple[str, str]]:
+    """The benchmarks that no comparison has a valid pair of, and why."""
+    found = {name for name, _ in spreads}
+    return [
+        (benchmark.label, next((pair.trouble for _, run in done for pair in run[benchmark.id]), "no pair was taken"))
+        for benchmark in chosen
+        if benchmark.id not in found
+    ]
 
 
 def gate(options: Namespace) -> int:
@@ -249,6 +256,7 @@ def gate(options: Namespace) -> int:
     study = selection.study(options)
     chosen, tell, history = selection.benchmarks(options, study), session.console(), _history(options)
     limits = Limits(minimum=options.margin)
+    session.check_writable(options.markdown, options.junit, options.json)
     with checkout.opened(".") as here, session.opened(options, study, here) as rig:
         recorder = session.Recorder(history, rig)
         before = history.samples(HISTORY)
@@ -297,14 +305,18 @@ def _levels(
 
 
 def _strangers(history: History, before: Sequence[Sample], rig: Rig) -> list[str]:
-    """What tells this host from those of the history that it was not held against."""
+    """What in the history it was not held against, and what tells it apart: other hosts, this one used otherwise."""
     from bench.host import unlike
 
-    hosts = history.hosts()
-    others = {sample.taking.host_id for sample in before} - {rig.host.id}
-    return [
-        f"Not compared with host {other}: {unlike(hosts[other], rig.host)}." for other in sorted(others & hosts.keys())
-    ]
+    hosts, setting = history.hosts(), rig.setting
+    ways = {(s.taking.host_id, s.taking.device, s.taking.threads) for s in before}
+    others = {host_id for host_id, _, _ in ways} & hosts.keys() - {rig.host.id}
+    notes = [f"Not compared with host {other}: {unlike(hosts[other], rig.host)}." for other in sorted(others)]
+    for host_id, device, threads in sorted(ways - {(rig.host.id, setting.device, setting.threads)}):
+        if host_id == rig.host.id:
+            here = f"device {device} against {setting.device}; threads {threads} against {setting.threads}"
+            notes.append(f"Not compared with what was measured otherwise on this host: {here}.")
+    return notes
 
 
 def accept(options: Namespace) -> int:
@@ -312,16 +324,18 @@ def accept(options: Namespace) -> int:
     from datetime import UTC, datetime
 
     from bench import checkout
-    from bench.errors import InputError
     from bench.history import Mark
 
     study = selection.study(options)
     chosen, history = selection.benchmarks(options, study), _history(options)
+    if not options.note.strip():
+        raise InputError("--note: must say why the level is accepted")
+    if options.host is not None and options.host not in (hosts := history.hosts()):
+        there = ", ".join(sorted(hosts)) or "none"
+        raise InputError(f"--host {options.host}: no host of {options.results}; there are: {there}")
     with checkout.opened(options.commit) as at:
         if at.commit is None:
             raise InputError(f"{options.commit}: not a commit")
-    if not options.note.strip():
-        raise InputError("--note: must say why the level is accepted")
     now = datetime.now(UTC)
     history.accept([Mark(b.id, options.host, at.commit, at.committed, options.note.strip(), now) for b in chosen])
     print(f"accepted from {at.label} on, of {len(chosen)} benchmarks: {options.note.strip()}")

@@ -13,6 +13,7 @@ from bench.host import Host
 from bench.quantity import Quantity
 from bench.regress import Key, Rule
 from bench.ruling import MARKS
+from bench.sample import CPU, WALL
 from bench.series import Point
 from bench.table import Column, Table, percent, table
 
@@ -123,7 +124,7 @@ def _gate_line(level: Level) -> Line:
         details={
             "benchmark": level.benchmark.id,
             "seconds": level.seconds,
-            "ruling": asdict(ruling) if ruling else None,
+            "finding": asdict(ruling) if ruling else None,
             "confirmed": level.confirmed,
             "open": asdict(level.open) if level.open else None,
             "quantities": [asdict(quantity) | {"change": quantity.change} for quantity in level.quantities],
@@ -190,16 +191,30 @@ def calibrated(found: Sequence[Calibration], names: Mapping[str, str]) -> Table:
     return table("calibration", columns, rows)
 
 
-def trust(known: Mapping[Key, Calibration], verdicts: Sequence[Verdict], host: Host) -> str:
-    """What is known of such verdicts on this host."""
+def trust(known: Mapping[Key, Calibration], verdicts: Sequence[Verdict], host: Host, rule: Rule, pairs: int) -> str:
+    """What is known of such verdicts on this host, of so many pairs each."""
     judged = {verdict.benchmark.id for verdict in verdicts}
-    found = [calibration for (name, _), calibration in known.items() if name in judged]
-    if not found:
-        return f"Not calibrated on this host ({host.id}): how often it raises false alarms, resbench calibrate tells."
-    alarms, runs, high = sum(c.alarms for c in found), sum(c.runs for c in found), max(c.high for c in found)
-    best = [max(c.powers[i] for c in found) for i in range(len(found[0].slowdowns))]
-    powers = ", ".join(f"{slowdown:.0%} {share:.0%}" for slowdown, share in zip(found[0].slowdowns, best, strict=True))
+    found = {key: calibration for key, calibration in known.items() if key[0] in judged}
+    alike = {key: c for key, c in found.items() if (c.pairs, c.margin) == (pairs, rule.margin)}
+    if not alike:
+        other = f"with {pairs} pairs and a margin of {rule.margin:.2%} " if found else ""
+        return f"Not calibrated {other}on this host ({host.id}): resbench calibrate tells what such verdicts are worth."
+    names = {name for name, _ in alike}
+    alarms, runs = sum(c.alarms for c in alike.values()), sum(c.runs for c in alike.values())
+    powers: dict[float, list[float]] = {}
+    for (name, clock), c in alike.items():
+        if clock != WALL or (name, CPU) not in alike:  # the wall's clock beside CPU time finds who waits, not who works
+            for slowdown, share in zip(c.slowdowns, c.powers, strict=True):
+                powers.setdefault(slowdown, []).append(share)
+    found_at = ", ".join(f"{slowdown:.0%} {_range(shares)}" for slowdown, shares in sorted(powers.items()))
+    covered = f", {len(names)} of {len(judged)} benchmarks" if len(names) < len(judged) else ""
     return (
-        f"Calibrated on this host ({host.id}): {alarms} false alarms in {runs} verdicts on equal code (a rate of at "
-        f"most {high:.1%} each, 95 %); slowdowns found, of the benchmark that tells best: {powers}."
+        f"Calibrated on this host ({host.id}{covered}): {alarms} false alarms in {runs} verdicts on equal code (a rate "
+        f"of at most {max(c.high for c in alike.values()):.1%} each, 95 %); slowdowns found, from the benchmark that "
+        f"tells worst to the one that tells best: {found_at}."
     )
+
+
+def _range(shares: Sequence[float]) -> str:
+    low, high = (f"{100 * share:.0f}" for share in (min(shares), max(shares)))
+    return f"{low} %" if low == high else f"{low} to {high} %"

@@ -199,3 +199,49 @@ def test_files_that_are_no_study(study_file, tmp_path):
         study.load(tmp_path)
     with pytest.raises(InputError, match=r"no study 'nothing'.*degradation"):
         study.find("nothing")
+
+
+BENCHES = """
+title = "Speed"
+question = "Slower?"
+[bench]
+work = ["train", "inference", "train"]
+[matrix]
+data = "digits"
+depth = [8, 14]
+seed = [0, 1]
+"""
+
+
+def test_a_study_of_benchmarks(study_file):
+    """The seed is no part of a benchmark, and a kind of work named twice is one."""
+    found = study.load(study_file(BENCHES))
+    assert found.works == ("train", "inference")
+    assert [(b.work, b.cell.arch.depth) for b in found.benchmarks] == [
+        *(("train", 8), ("train", 14), ("inference", 8), ("inference", 14))
+    ]
+    assert study.load(study_file(BENCHES.replace('["train", "inference", "train"]', '"decoding"'))).works == (
+        "decoding",
+    )
+    plain = study.load(study_file(BENCHES.replace('[bench]\nwork = ["train", "inference", "train"]\n', "")))
+    assert plain.works == () and plain.benchmarks == ()
+
+
+@pytest.mark.parametrize(
+    ("bench", "told"),
+    [
+        ("[bench]\n", "work = 'nothing' is not allowed; allowed: train, inference, evaluation, augmentation, decoding"),
+        ("[bench]\nwork = []\n", "work = 'nothing' is not allowed"),
+        ('[bench]\nwork = "training"\n', "work = 'training' is not allowed"),
+        ('[bench]\nwork = [["train"]]\n', r"work = \['train'\] is not allowed"),
+        ("[bench]\nwork = 3\n", "work = 3 is not allowed"),
+        ('[bench]\nwork = "train"\nwroks = 1\n', "wroks"),
+        ('[[bench]]\nwork = "train"\n', "must be a table"),
+        ('[bench]\nwork = "train"\n[[figure]]\nkind = "curves"\n', r"has no \[\[figure\]\]"),
+    ],
+)
+def test_bench_tables_that_are_wrong(study_file, bench, told):
+    text = BENCHES.replace('[bench]\nwork = ["train", "inference", "train"]\n', bench)
+    with pytest.raises(InputError, match=told) as error:
+        study.load(study_file(text))
+    assert r"study.toml: [bench]" in str(error.value)
