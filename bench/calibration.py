@@ -9,6 +9,8 @@ A benchmark's is added to it alone, for that is the hardest to find: the others'
 from __future__ import annotations
 
 import math
+import random
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ from bench.regress import Key, Rule
 from bench.ruling import REGRESSION
 
 SLOWDOWNS = (0.01, 0.02, 0.03, 0.05, 0.10)
+RESAMPLED = 2_000
 ANY = ("any", "any")
 
 Run = Mapping[Key, Sequence[float | None]]  # a comparison's ln ratios
@@ -25,13 +28,14 @@ Run = Mapping[Key, Sequence[float | None]]  # a comparison's ln ratios
 @dataclass(frozen=True)
 class Rates:
     """Of `runs` comparisons, how many found a regression (`alarms`), with the ends of the rate's 95 % interval (Clopper
-    and Pearson); and the share that would have found one, had head been slower by each of `SLOWDOWNS` in this benchmark
-    alone (`ANY`: in all of them)."""
+    and Pearson), and the share of those that did of many put together from their rounds (`resampled`); and the share
+    that would have found one, had head been slower by each of `SLOWDOWNS` in this benchmark alone (`ANY`: in all)."""
 
     runs: int
     alarms: int
     low: float
     high: float
+    resampled: float
     powers: tuple[float, ...]
 
 
@@ -62,13 +66,42 @@ def rates(runs: Sequence[Run], rule: Rule, noise: Mapping[Key, float], injected:
     alarms = found({})
     alone = {name: [at(slowdown, [name]) for slowdown in SLOWDOWNS] for name in names}
     alone[ANY[0]] = [at(slowdown, names) for slowdown in SLOWDOWNS]
-    return {key: _rates([[key in run for run in one] for one in (alarms, *alone[key[0]])]) for key in (*noise, ANY)}
+    again = _resampled(runs, rule, noise, injected)
+    return {
+        key: _rates([[key in run for run in one] for one in (alarms, *alone[key[0]])], again[key])
+        for key in (*noise, ANY)
+    }
 
 
-def _rates(found: Sequence[Sequence[bool]]) -> Rates:
+def _rates(found: Sequence[Sequence[bool]], resampled: float) -> Rates:
     """Of one benchmark, whether each run found a regression: as it was, then at each slowdown."""
     n, alarms = len(found[0]), sum(found[0])
-    return Rates(n, alarms, *stats.clopper_pearson(alarms, n), tuple(sum(at) / n for at in found[1:]))
+    powers = tuple(sum(at) / n for at in found[1:])
+    return Rates(n, alarms, *stats.clopper_pearson(alarms, n), resampled, powers)
+
+
+def _resampled(runs: Sequence[Run], rule: Rule, noise: Mapping[Key, float], injected: float) -> dict[Key, float]:
+    """The share of `RESAMPLED` comparisons that find a regression: of rounds drawn from all, with each one's sides
+    exchanged by chance, for which is which means nothing in equal code. Rounds are taken as independent."""
+    truth, chance = math.log1p(injected), random.Random(0)
+    rounds = [
+        {key: run[key][number] for key in noise if number < len(run.get(key, ()))}
+        for run in runs
+        for number in range(max(map(len, run.values())))
+    ]
+    pairs = statistics.median_low([len(values) for run in runs for values in run.values()])
+
+    def drawn() -> dict[Key, list[float | None]]:
+        found: dict[Key, list[float | None]] = {key: [] for key in noise}
+        for _ in range(pairs):
+            taken, sign = chance.choice(rounds), chance.choice((-1, 1))
+            for key in noise:
+                value = taken.get(key)
+                found[key].append(None if value is None else truth + sign * (value - truth))
+        return found
+
+    alarms = [regressions([drawn(), drawn()], 0, rule, noise, {}) for _ in range(RESAMPLED)]
+    return {key: sum(key in alarm for alarm in alarms) / RESAMPLED for key in (*noise, ANY)}
 
 
 def regressions(

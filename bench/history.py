@@ -51,7 +51,8 @@ class Calibration:
 
     `spread` is the standard deviation of a pair's ln ratio. `alarms` of `runs` comparisons of `pairs` pairs found a
     regression, where there is none or, by `injected`, one made on purpose; `low` and `high` are the ends of the rate's
-    95 % interval (Clopper and Pearson). `powers` are the shares of the comparisons that find slowdowns by `slowdowns`.
+    95 % interval (Clopper and Pearson), `resampled` the share of those put together from their rounds that did so.
+    `powers` are the shares of the comparisons that find slowdowns by `slowdowns`.
     """
 
     calibration_id: str
@@ -70,6 +71,7 @@ class Calibration:
     alarms: int
     low: float
     high: float
+    resampled: float
     slowdowns: tuple[float, ...]
     powers: tuple[float, ...]
     commit: str | None

@@ -122,14 +122,15 @@ def candidates(found: Mapping[Key, Finding]) -> list[Key]:
 
 
 def settled(found: Mapping[Key, Finding], again: Mapping[Key, Finding]) -> dict[Key, Finding]:
-    """The findings after a fresh run of the candidates: a change stands if that agrees. Else none is shown, and that
+    """The findings after a fresh run of the candidates: a change stands if that agrees, as large as that says, for it
+    was not chosen by its size. Else none is shown, and that
     there is none only if the fresh run alone says so."""
     return dict(found) | {key: _settled(found[key], again.get(key)) for key in candidates(found)}
 
 
 def _settled(first: Finding, again: Finding | None) -> Finding:
     if again is not None and agrees(first, again):
-        return replace(first, confirmed=True)
+        return replace(first, change=again.change, low=again.low, high=again.high, pairs=again.pairs, confirmed=True)
     steady = again is not None and again.ruling == STEADY
     return replace(first, ruling=STEADY if steady else INCONCLUSIVE, confirmed=False)
 

@@ -124,7 +124,7 @@ class Instrument:
                     return {"failed": f"its process ended with status {self._process.wait()}", "cause": "died"}
                 self._pending += found
         line, _, self._pending = self._pending.partition(b"\n")
-        return json.loads(line)
+        return json.loads(line.decode(errors="replace"))
 
     def close(self) -> None:
         """End it, and with it the child that it waits for."""

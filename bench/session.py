@@ -81,6 +81,16 @@ class Recorder:
         return samples
 
 
+def history(options: Namespace) -> History:
+    """That of the results folder which the options name."""
+    return History(options.results)
+
+
+def side(checkout: Checkout) -> dict[str, Any]:
+    """What JSON tells of a checkout."""
+    return {"name": checkout.name, "commit": checkout.commit, "dirty": checkout.dirty}
+
+
 def pairs_into(recorder: Recorder, bout: Bout, purpose: str | None = None, first: int = 0) -> Take:
     """What writes each round's samples down, `purpose` in place of the round's own; pairs are numbered from `first`."""
 

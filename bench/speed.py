@@ -1,4 +1,4 @@
-"""What the commands of benchmarks do. Imports what it needs when it runs, so that help starts at once."""
+"""What the commands that compare do, and `fit`. Imports what it needs when it runs, so that help starts at once."""
 
 from __future__ import annotations
 
@@ -13,48 +13,9 @@ if TYPE_CHECKING:
     from bench.benchmark import Benchmark
     from bench.checkout import Checkout
     from bench.comparison import Bout
-    from bench.history import Calibration, History, Sample
+    from bench.history import Calibration, History
     from bench.regress import Key
     from bench.rig import Rig
-    from bench.session import Recorder
-    from bench.trend import Limits
-
-
-def measure(options: Namespace) -> int:
-    """Measure benchmarks of this checkout, and add them to the history."""
-    from bench import checkout, session, speedtables
-    from bench.sample import HISTORY
-    from bench.series import series
-
-    study = selection.study(options)
-    chosen, tell = selection.benchmarks(options, study), session.console()
-    with checkout.opened(options.of) as here, session.opened(options, study, here) as rig:
-        recorder = session.Recorder(_history(options), rig)
-        samples = _take(recorder, here, chosen, options.samples, HISTORY, tell)
-    points = [found.points[0] for found in series(samples, (), {})]
-    print(speedtables.measured(points).text())
-    for label, why in dict.fromkeys((s.name, s.outcome.failed) for s in samples if s.outcome.failed):
-        print(f"{label}: not measured: {why}")
-    print(session.place(rig), f"Recorded in {options.results}/samples, of {here.label}.", sep="\n")
-    return EXIT_OK if points else EXIT_NOTHING
-
-
-def _take(
-    recorder: Recorder, here: Checkout, chosen: Sequence[Benchmark], processes: int, purpose: str, tell: Any
-) -> list[Sample]:
-    """Samples of each benchmark, from so many processes."""
-    from bench.sampling import measure
-
-    samples: list[Sample] = []
-    for number in range(processes):
-        tell(f"{purpose}: process {number + 1} of {processes}, benchmarks: {len(chosen)}")
-        found: list[Any] = []
-        try:
-            found.extend(measure(here, chosen, recorder.rig.setting, recorder.rig.gauge))
-        finally:  # what was measured before an interruption counts
-            if found:
-                samples += recorder.add(purpose, here, found)
-    return samples
 
 
 def compare(options: Namespace) -> int:
@@ -69,13 +30,13 @@ def compare(options: Namespace) -> int:
         checkout.opened(options.head) as head,
         session.opened(options, study, head) as rig,
     ):
-        history = _history(options)
+        history = session.history(options)
         known = _calibrated(history, rig, options)
         bout = _bout(options, base, head, chosen, rig, known)
         tell(f"{head.label} against {base.label}; benchmarks: {len(chosen)}, pairs: {bout.pairs}; {rig.host.label}")
         verdicts = comparison.compare(bout, rig.gauge, tell, session.pairs_into(session.Recorder(history, rig), bout))
     lines = speedtables.of_comparison(verdicts)
-    sides = {"base": _side(base), "head": _side(head)}
+    sides = {"base": session.side(base), "head": session.side(head)}
     facts = session.facts(study, rig, **sides, rule=vars(bout.rule) | {"pairs": bout.pairs})
     notes = [
         f"Base {base.label}, head {head.label}; {bout.pairs} pairs of fresh processes, whose windows take turns; bounds"
@@ -86,10 +47,6 @@ def compare(options: Namespace) -> int:
     table = speedtables.compared(verdicts)
     session.publish(options, f"{base.name} → {head.name}", lines, table, facts, notes, _again(options))
     return bulletin.exit_code(lines)
-
-
-def _side(checkout: Checkout) -> dict[str, Any]:
-    return {"name": checkout.name, "commit": checkout.commit, "dirty": checkout.dirty}
 
 
 def _again(options: Namespace) -> str:
@@ -113,7 +70,7 @@ def calibrate(options: Namespace) -> int:
     from bench.table import escaped
 
     study = selection.study(options)
-    chosen, tell, history = selection.benchmarks(options, study), session.console(), _history(options)
+    chosen, tell, history = selection.benchmarks(options, study), session.console(), session.history(options)
     session.check_writable(options.markdown)
     with checkout.opened(".") as here, session.opened(options, study, here) as rig:
         bout = replace(_bout(options, here, here, chosen, rig, {}), slowdown=options.inject or 0.0)
@@ -220,12 +177,6 @@ def _bout(
     return Bout(base, head, chosen, rig.setting, rule, options.pairs, spreads)
 
 
-def _history(options: Namespace) -> History:
-    from bench.history import History
-
-    return History(options.results)
-
-
 def _calibrated(history: History, rig: Rig, options: Namespace) -> dict[Key, Calibration]:
     """The latest calibration of each benchmark by each clock on this host, measured as here; if there is one, the
     latest of as many pairs, judged by the same margin."""
@@ -244,99 +195,3 @@ def _without(chosen: Sequence[Benchmark], done: Sequence[Any], spreads: Any) -> 
         for benchmark in chosen
         if benchmark.id not in found
     ]
-
-
-def gate(options: Namespace) -> int:
-    """Measure this checkout, and judge it by the history of this host."""
-    from bench import bulletin, checkout, session, speedtables
-    from bench import gate as gates
-    from bench.sample import CONFIRMATION, HISTORY
-    from bench.trend import Limits
-
-    study = selection.study(options)
-    chosen, tell, history = selection.benchmarks(options, study), session.console(), _history(options)
-    limits = Limits(minimum=options.margin)
-    session.check_writable(options.markdown, options.junit, options.json)
-    with checkout.opened(".") as here, session.opened(options, study, here) as rig:
-        recorder = session.Recorder(history, rig)
-        before = history.samples(HISTORY)
-        taken = _take(recorder, here, chosen, options.samples, HISTORY, tell)
-        levels = _levels(history, before, taken, [], chosen, limits)
-        if doubtful := gates.flagged(levels):
-            tell(f"out of line: {len(doubtful)}; measured again")
-            suspects = [benchmark for benchmark in chosen if benchmark.id in doubtful]
-            again = _take(recorder, here, suspects, options.samples, CONFIRMATION, tell)
-            levels = _levels(history, before, taken, again, chosen, limits)
-    found = list(levels.values())
-    lines = speedtables.of_gate(found)
-    facts = session.facts(study, rig, head=_side(here), limits=vars(limits))
-    notes = [f"{here.label}. {session.place(rig)}", *_strangers(history, before, rig)]
-    session.publish(options, f"{here.label} by its history", lines, speedtables.gated(found), facts, notes)
-    return bulletin.exit_code(lines)
-
-
-def _levels(
-    history: History,
-    before: Sequence[Sample],
-    taken: Sequence[Sample],
-    again: Sequence[Sample],
-    chosen: Sequence[Benchmark],
-    limits: Limits,
-) -> dict[str, Any]:
-    from bench import gate as gates
-    from bench.series import series
-
-    hosts, marks = history.hosts(), history.marks()
-    host_id = taken[0].taking.host_id
-    now, fresh = ({s.benchmark_id: s.points[0] for s in series(samples, (), {})} for samples in (taken, again))
-    earlier = {s.benchmark_id: s for s in series(before, marks, hosts) if s.alike(taken[0])}
-    assert all(series.host_id == host_id for series in earlier.values())
-    return {
-        benchmark.id: gates.judge(
-            benchmark,
-            earlier.get(benchmark.id),
-            now.get(benchmark.id),
-            [sample.outcome for sample in taken if sample.benchmark_id == benchmark.id],
-            limits,
-            fresh.get(benchmark.id),
-        )
-        for benchmark in chosen
-    }
-
-
-def _strangers(history: History, before: Sequence[Sample], rig: Rig) -> list[str]:
-    """What in the history it was not held against, and what tells it apart: other hosts, this one used otherwise."""
-    from bench.host import unlike
-
-    hosts, setting = history.hosts(), rig.setting
-    ways = {(s.taking.host_id, s.taking.device, s.taking.threads) for s in before}
-    others = {host_id for host_id, _, _ in ways} & hosts.keys() - {rig.host.id}
-    notes = [f"Not compared with host {other}: {unlike(hosts[other], rig.host)}." for other in sorted(others)]
-    for host_id, device, threads in sorted(ways - {(rig.host.id, setting.device, setting.threads)}):
-        if host_id == rig.host.id:
-            here = f"device {device} against {setting.device}; threads {threads} against {setting.threads}"
-            notes.append(f"Not compared with what was measured otherwise on this host: {here}.")
-    return notes
-
-
-def accept(options: Namespace) -> int:
-    """Record that benchmarks' levels from a commit on are accepted."""
-    from datetime import UTC, datetime
-
-    from bench import checkout
-    from bench.history import Mark
-
-    study = selection.study(options)
-    chosen, history = selection.benchmarks(options, study), _history(options)
-    if not options.note.strip():
-        raise InputError("--note: must say why the level is accepted")
-    if options.host is not None and options.host not in (hosts := history.hosts()):
-        there = ", ".join(sorted(hosts)) or "none"
-        raise InputError(f"--host {options.host}: no host of {options.results}; there are: {there}")
-    with checkout.opened(options.commit) as at:
-        if at.commit is None:
-            raise InputError(f"{options.commit}: not a commit")
-    now = datetime.now(UTC)
-    history.accept([Mark(b.id, options.host, at.commit, at.committed, options.note.strip(), now) for b in chosen])
-    print(f"accepted from {at.label} on, of {len(chosen)} benchmarks: {options.note.strip()}")
-    return EXIT_OK

@@ -182,12 +182,15 @@ def calibrated(found: Sequence[Calibration], names: Mapping[str, str]) -> Table:
         Column("comparisons"),
         Column("called a regression"),
         percent("rate at most, %"),
+        percent("resampled, %", 2),
         *(percent(f"{slowdown:.0%} found, %", 0) for slowdown in found[0].slowdowns),
     ]
     rows = []
     for c in found:
         margin = Rule(margin=c.margin).margin_on(c.spread, c.pairs)
-        rows.append((names[c.benchmark_id], c.clock, c.spread, margin, c.runs, c.alarms, c.high, *c.powers))
+        rows.append(
+            (names[c.benchmark_id], c.clock, c.spread, margin, c.runs, c.alarms, c.high, c.resampled, *c.powers)
+        )
     return table("calibration", columns, rows)
 
 

@@ -84,7 +84,7 @@ def add(subparsers: Any) -> None:
 
 def _add_measure(subparsers: Any) -> None:
     says = "measure throughput and memory, and add it to the history"
-    parser = command(subparsers, "measure", speed.measure, says, MEASURE_EPILOG)
+    parser = command(subparsers, "measure", tracking.measure, says, MEASURE_EPILOG)
     _add_selection(parser, "study")
     _add_measurement(parser)
     _add_samples(parser)
@@ -94,7 +94,9 @@ def _add_measure(subparsers: Any) -> None:
 
 
 def _add_gate(subparsers: Any) -> None:
-    parser = command(subparsers, "gate", speed.gate, "judge throughput and memory by this host's history", GATE_EPILOG)
+    parser = command(
+        subparsers, "gate", tracking.gate, "judge throughput and memory by this host's history", GATE_EPILOG
+    )
     _add_selection(parser, "study")
     _add_measurement(parser)
     _add_samples(parser)
@@ -102,7 +104,9 @@ def _add_gate(subparsers: Any) -> None:
 
 
 def _add_accept(subparsers: Any) -> None:
-    parser = command(subparsers, "accept", speed.accept, "accept a new level of benchmarks, with a note", ACCEPT_EPILOG)
+    parser = command(
+        subparsers, "accept", tracking.accept, "accept a new level of benchmarks, with a note", ACCEPT_EPILOG
+    )
     _add_selection(parser, "study")
     parser.add_argument("--note", required=True, help="why: it stands in the history")
     parser.add_argument("--commit", default="HEAD", help="from which on (default: HEAD)")

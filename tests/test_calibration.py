@@ -117,3 +117,12 @@ def test_equal_code_under_noise_raises_as_many_alarms_as_a_comparison():
 
 def test_slowdowns_are_those_of_the_page():
     assert calibration.SLOWDOWNS[:4] == (0.01, 0.02, 0.03, 0.05)
+
+
+def test_resampling_equal_code_finds_what_its_noise_makes_of_it(monkeypatch):
+    """Rounds in which head is always slower by 10 %: that five, and five again, are all on one side is chance."""
+    monkeypatch.setattr(calibration, "RESAMPLED", 20_000)
+    runs = [{A: [0.1] * 5}] * 2
+    found = calibration.rates(runs, Rule(), {A: 0.0})[A]
+    assert found.alarms == 2 and found.powers[-1] == 1.0
+    assert found.resampled == pytest.approx(2.0**-10, abs=4 * (2.0**-10 / 20_000) ** 0.5)

@@ -57,7 +57,15 @@ def a_mark(**fields) -> Mark:
 def a_calibration(**fields) -> Calibration:
     plain = {"calibration_id": "c", "benchmark_id": TRAIN.id, "clock": CPU, "host_id": "h", "device": "cpu"}
     plain |= {"threads": 1, "pairs": 6, "windows": 12, "window_seconds": 0.1, "runs": 50, "margin": 0.02}
-    plain |= {"injected": 0.0, "spread": 1 / 3, "alarms": 0, "low": 0.0, "high": 0.07, "commit": None}
+    plain |= {
+        "injected": 0.0,
+        "spread": 1 / 3,
+        "alarms": 0,
+        "low": 0.0,
+        "high": 0.07,
+        "resampled": 0.001,
+        "commit": None,
+    }
     return Calibration(**plain | {"slowdowns": (0.01, 0.02), "powers": (0.5, 1.0), "started": START} | fields)
 
 

@@ -77,7 +77,8 @@ def a_calibration(benchmark, clock="cpu", **fields):
     plain = {
         **{"calibration_id": "c", "benchmark_id": benchmark.id, "clock": clock, "host_id": "h", "device": "cpu"},
         **{"threads": 1, "pairs": 12, "windows": 12, "window_seconds": 0.1, "runs": 50, "margin": 0.02},
-        **{"injected": 0.0, "spread": 0.01, "alarms": 0, "low": 0.0, "high": 0.071, "slowdowns": (0.02, 0.05)},
+        **{"injected": 0.0, "spread": 0.01, "alarms": 0, "low": 0.0, "high": 0.071},
+        **{"resampled": 0.0, "slowdowns": (0.02, 0.05)},
         **{"powers": (0.1, 0.9), "commit": None, "started": datetime(2026, 1, 1, tzinfo=UTC)},
     }
     return Calibration(**(plain | fields))
