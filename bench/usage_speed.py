@@ -62,8 +62,9 @@ examples:
 """
 CALIBRATE_EPILOG = """\
 Compares this checkout with itself, many times, and says how often that is called a regression, and how often
-slowdowns of known size are found. Goals: false alarms at most 1 %; 2 % found 9 times in 10 on a quiet GPU, 5 % on a
-noisy CPU. The result is kept in --results, and stands beside the verdicts of resbench compare on this host.
+slowdowns of known size are found. Goals: false alarms at most 1 %; 2 % found 9 times in 10 on a quiet GPU (--margin 1:
+a slowdown as large as the margin is right at it), 5 % on a noisy CPU. The result is kept in --results, and stands
+beside the verdicts of resbench compare on this host. --resume ID judges what was measured by another --margin.
 
 examples:
   resbench calibrate --only 'work=train|inference' --pairs 6 --runs 50
