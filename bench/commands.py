@@ -163,6 +163,10 @@ def report(options: Namespace) -> int:
         print(f"report: {page}")
         return EXIT_OK
     study = selection.study(options)
+    if study.works:
+        from bench import tracking
+
+        return tracking.history(Namespace(**vars(options) | {"take_in": []}))
     cells, store = selection.cells(options, study), Store(options.results)
     further = _with_more_seeds(options, cells, store)[len(cells) :]
     page = report.write(study, cells, store, options.reports, further=further)

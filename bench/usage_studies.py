@@ -31,7 +31,8 @@ examples:
   resbench slices degradation --only depth=20 --one-dimensional --steps 51
 """
 REPORT_EPILOG = """\
-Works from the tables alone: no torch, no GPU, no data set. Give --set and --name as for the run.
+Works from the tables alone: no torch, no GPU, no data set. Give --set and --name as for the run. Of a study of
+benchmarks it is its history (resbench history).
 
 examples:
   resbench report degradation

@@ -78,3 +78,15 @@ def digits():
     from bench.source import Source
 
     return dataset.load(Source.parse("digits"))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a study of benchmarks and two checkouts are; commands run in the repository (`scripted`)."""
+    from scripted import STUDY, a_folder
+
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "speed.toml").write_text(STUDY)
+    for name in ("base", "head"):
+        a_folder(tmp_path, name)
+    return tmp_path

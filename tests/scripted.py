@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import host
+from bench import study as studies
 from bench.benchmark import Benchmark
 from bench.checkout import Checkout
+from bench.cli import main
 from bench.host import Host, Toolkit
 from bench.sample import CPU, WALL, Outcome
 from bench.sampling import Setting
@@ -123,3 +126,46 @@ def a_folder(root: Path, name: str) -> Path:
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     return root / name
+
+
+WOBBLE = (0.998, 1.003, 0.999, 1.001)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def side_of(name: str) -> str:
+    """base or head."""
+    return name.rsplit("/", 1)[-1]
+
+
+def times(base: float = 0.01, head: float = 0.01, works: Sequence[str] = ("train", "inference")) -> Script:
+    """A script: seconds of checkouts' names that end so, and a little wobble; of head in these kinds of work alone."""
+
+    def script(name: str, benchmark: Benchmark, number: int) -> float:
+        slower = side_of(name) == "head" and benchmark.work in works
+        return (head if slower else base) * WOBBLE[(number + (side_of(name) == "head")) % 4]
+
+    return script
+
+
+def on(place: Path, command: str, *more: Any) -> int:
+    """A command on the study there; its exit code."""
+    measured = () if command in ("accept", "history", "report") else ("--device", "cpu", "--windows", "4")
+    return main(list(map(str, (command, place / "speed.toml", "--results", place / "results", *measured, *more))))
+
+
+def benchmarks(place: Path) -> tuple[Benchmark, ...]:
+    """Those of the study there."""
+    return studies.load(place / "speed.toml").benchmarks
+
+
+def bad(capsys: pytest.CaptureFixture[str], expected: str, *arguments: Any) -> None:
+    """One line, exit code 2, no traceback; argparse's own errors have its usage before."""
+    try:
+        code = main(list(map(str, arguments)))
+    except SystemExit as ended:
+        code = ended.code
+    error = capsys.readouterr().err
+    assert code == 2 and "Traceback" not in error
+    assert expected in error.splitlines()[-1]
+    if not error.startswith("usage:"):
+        assert len(error.splitlines()) == 1
