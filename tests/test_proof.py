@@ -27,8 +27,9 @@ def test_the_patch_applies_and_takes_a_tenth_longer(tmp_path, monkeypatch):
 
     monkeypatch.setattr(time, "perf_counter", look)
     training = module["Training"].__new__(module["Training"])
-    training.module, training.iteration, training._stream = SimpleNamespace(train=lambda: None), 0, None
+    training.iteration, training._stream = 0, None
     training._training = module["Stopwatch"](module["torch"].device("cpu"))
+    monkeypatch.setattr(module["Training"], "module", SimpleNamespace(train=lambda: None))
     monkeypatch.setattr(module["Training"], "_advance_one", step)
     training.advance(10)
     assert 10 * 1.1 < now[0] < 10 * 1.11
