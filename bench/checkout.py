@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.errors import InputError, shown
+
+PREFIX = "resbench-"  # of a folder with a worktree; its owner's process id follows
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,8 @@ def opened(text: str) -> Iterator[Checkout]:
     if commit is None or text in (".", "..") or text.startswith(("./", "../", "/")):
         yield _folder(text)
         return
-    _git(Path(), "worktree", "prune")
-    with tempfile.TemporaryDirectory(prefix="resbench-") as temporary:
+    _clear_left()
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as temporary:
         root = Path(temporary) / commit[:12]
         if _git(Path(), "worktree", "add", "--quiet", "--detach", str(root), commit) is None:
             raise InputError(f"{text}: git cannot check out {commit[:12]} beside")
@@ -56,6 +60,18 @@ def opened(text: str) -> Iterator[Checkout]:
             yield _checked(Checkout(text, root, commit, False, _committed(root)))
         finally:
             _git(Path(), "worktree", "remove", "--force", str(root))
+
+
+def _clear_left() -> None:
+    """Remove the worktrees of processes that were killed."""
+    listed = _git(Path(), "worktree", "list", "--porcelain") or ""
+    for line in listed.splitlines():
+        root = Path(line.removeprefix("worktree "))
+        owner = root.parent.name.removeprefix(PREFIX).partition("-")[0]
+        if root.parent.name.startswith(PREFIX) and owner.isdecimal() and not Path(f"/proc/{owner}").exists():
+            _git(Path(), "worktree", "remove", "--force", str(root))
+            shutil.rmtree(root.parent, ignore_errors=True)
+    _git(Path(), "worktree", "prune")
 
 
 def _folder(text: str) -> Checkout:

@@ -76,22 +76,25 @@ def _level(benchmark: Benchmark, history: Series | None, now: Point, limits: Lim
     images = now.samples[0].outcome.images
     if history is None:
         first = Ruling("too few points", None, None, None, 0)
-        return Level(benchmark, STEADY, "the first point of its history", first, None, None, None, now.seconds, images)
+        because = "the first point of its history: reported only"
+        return Level(benchmark, INCONCLUSIVE, because, first, None, None, None, now.seconds, images)
     line = history.baseline(limits)
     ruling = line.rule(math.log(now.seconds))
     level = math.exp(statistics.median(line.values)) if line.values else None
-    confirmed = None
-    if ruling.flagged and again is not None:
-        confirmed = line.rule(math.log(again.seconds)).agrees(ruling)
+    fresh = line.rule(math.log(again.seconds)) if ruling.flagged and again is not None else None
+    confirmed = fresh and fresh.agrees(ruling)
     still = _still_open(line.open, line.values, now, limits)
-    word, because = _said(ruling, confirmed, still, history)
+    word, because = _said(ruling, fresh, still, history, limits)
     since = max(history.accepted, default=0)
     sizes = tuple(_quantities(history.points[since:], now, limits.minimum))
     return Level(benchmark, word, because, ruling, confirmed, still, level, now.seconds, images, sizes)
 
 
-def _said(ruling: Ruling, confirmed: bool | None, still: Open | None, history: Series) -> tuple[str, str | None]:
-    """The word for it, and what to add."""
+def _said(
+    ruling: Ruling, fresh: Ruling | None, still: Open | None, history: Series, limits: Limits
+) -> tuple[str, str | None]:
+    """The word for it, and what to add. What could not have been seen is no pass."""
+    confirmed = fresh is not None and fresh.agrees(ruling)
     if ruling.kind == "regression" and confirmed:
         return REGRESSION, None
     if still is not None:
@@ -99,12 +102,15 @@ def _said(ruling: Ruling, confirmed: bool | None, still: Open | None, history: S
         return REGRESSION, f"slower by {still.effect:.1%} since {commit}, neither accepted nor gone"
     if ruling.flagged and confirmed:
         return IMPROVEMENT, None
-    if ruling.flagged:
-        seen = "not seen again in a fresh measurement" if confirmed is False else "not confirmed"
-        return (STEADY if confirmed is False else INCONCLUSIVE), f"{ruling.effect:+.1%} was seen, {seen}"
-    if ruling.threshold is None:
-        return STEADY, f"too few points to judge ({ruling.n}): reported only"
-    return STEADY, None
+    if ruling.high is None:
+        return INCONCLUSIVE, f"too few points to judge ({ruling.n} of {limits.fewest}): reported only"
+    if ruling.flagged and fresh is None:
+        return INCONCLUSIVE, f"{ruling.effect:+.1%} was seen, not confirmed"
+    last = fresh or ruling
+    seen = [f"{ruling.effect:+.1%} was seen, and {fresh.effect:+.1%} in a fresh measurement"] if fresh else []
+    if last.high > 2 * limits.minimum:
+        return INCONCLUSIVE, "; ".join([*seen, f"in this noise a slowdown of {last.high:.1%} is not excluded"])
+    return STEADY, "; ".join(seen) or None
 
 
 def _still_open(found: Open | None, values: Sequence[float], now: Point, limits: Limits) -> Open | None:

@@ -120,7 +120,7 @@ def comparisons(recorder: Recorder, bout: Bout, resumed: str | None = None) -> l
         injected = (taking.injected or 0.0) if taking.side == "head" else bout.slowdown
         as_there = taking.host_id, taking.device, taking.threads, injected
         if as_there != as_here or windows not in (0, rig.setting.windows):
-            raise InputError(f"{where}: it was measured on another host or with other options than these")
+            raise InputError(f"{where}: measured elsewhere or otherwise; repeat its --threads, --windows and --inject")
     try:
         return recorded(ours, bout.benchmarks, bout.pairs)
     except InputError as error:

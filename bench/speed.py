@@ -45,16 +45,19 @@ def compare(options: Namespace) -> int:
         speedtables.trust(known, verdicts, rig.host, bout.rule, bout.pairs),
     ]
     table = speedtables.compared(verdicts)
-    session.publish(options, f"{base.name} → {head.name}", lines, table, facts, notes, _again(options))
+    session.publish(options, f"{base.name} → {head.name}", lines, table, facts, notes, _again(options, base, head))
     return bulletin.exit_code(lines)
 
 
-def _again(options: Namespace) -> str:
+def _again(options: Namespace, *sides: Checkout) -> str:
     import shlex
+    from pathlib import Path
 
-    words = ["resbench", "compare", options.base, options.head, "--study", options.study]
+    words = ["resbench", "compare", *(side.name if Path(side.name).is_dir() else side.commit for side in sides)]
+    words += ["--study", options.study]
     words += [word for setting in options.set for word in ("--set", setting)]
     words += ["--only", options.only] if options.only else []
+    words += ["--results", options.results.as_posix()] if str(options.results) != "results" else []
     for name in ("device", "threads", "pairs", "windows"):
         words += [f"--{name}", getattr(options, name)]
     return shlex.join(map(str, [*words, "--margin", f"{100 * options.margin:g}"]))

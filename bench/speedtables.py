@@ -90,14 +90,14 @@ def gated(levels: Sequence[Level]) -> Table:
         Column("now, images/s"),
         percent("slower by, %", 2, signed=True),
         Column("z", 1, signed=True),
-        Column("flagged above", 1),
+        percent("flagged above, %", 1, signed=True),
         Column("points"),
         Column("memory, sizes"),
     ]
     rows = []
     for level in levels:
         ruling = level.ruling
-        numbers = [ruling.effect, ruling.z, ruling.threshold, ruling.n] if ruling else [None] * 4
+        numbers = [ruling.effect, ruling.z, ruling.limit, ruling.n] if ruling else [None] * 4
         word = f"{MARKS[level.word]} {level.word}"
         rows.append([level.benchmark.label, word, *level.speeds, *numbers, _sizes(level.quantities)])
     return table("gate", columns, rows)

@@ -56,7 +56,9 @@ class Track:
     @property
     def segments(self) -> Iterator[tuple[int, int]]:
         """First and last point of each level."""
-        for low, high in pairwise([0, *(step.index for step in self.series.steps), len(self.places)]):
+        last = len(self.places)
+        starts = {0, *(step.index for step in self.series.steps), *(n for n in self.series.accepted if n < last)}
+        for low, high in pairwise([*sorted(starts), last]):
             yield low, high - 1
 
     def level(self, low: int, high: int) -> float:
@@ -296,6 +298,6 @@ def _told(tracks: Sequence[Track], unit: str) -> str:
         changed = f", {count(len(steps), 'change')} of level" if steps else ""
         lasting = track.standing.open
         still = f", open: {share(lasting.effect)} since {track.standing.since(lasting.index)}" if lasting else ""
-        now = number(track.level(*list(track.segments)[-1]))
+        now = number(track.values[-1])
         parts.append(f"{track.host}: {count(len(track.places), 'point')}, now {now} {unit}{changed}{still}")
     return "; ".join(parts) + "."

@@ -134,11 +134,15 @@ def accept(options: Namespace) -> int:
 
     from bench import checkout, session
     from bench.history import Mark
+    from bench.sample import HISTORY
 
     study = selection.study(options)
     chosen, history = selection.benchmarks(options, study), session.history(options)
     if not options.note.strip():
         raise InputError("--note: must say why the level is accepted")
+    there = {sample.benchmark_id for sample in history.samples(HISTORY)}
+    if not (chosen := [benchmark for benchmark in chosen if benchmark.id in there]):
+        raise InputError(f"--results {options.results}: none of these benchmarks was measured there")
     if options.host is not None and options.host not in (hosts := history.hosts()):
         there = ", ".join(sorted(hosts)) or "none"
         raise InputError(f"--host {options.host}: no host of {options.results}; there are: {there}")
@@ -147,7 +151,7 @@ def accept(options: Namespace) -> int:
             raise InputError(f"{options.commit}: not a commit")
     now = datetime.now(UTC)
     history.accept([Mark(b.id, options.host, at.commit, at.committed, options.note.strip(), now) for b in chosen])
-    print(f"accepted from {at.label} on, of {len(chosen)} benchmarks: {options.note.strip()}")
+    print(f"accepted from {at.label} on: {options.note.strip()}", *(f"  {b.label}" for b in chosen), sep="\n")
     return EXIT_OK
 
 

@@ -56,7 +56,8 @@ class Open:
 class Ruling:
     """What one value is against a baseline of `n` values: `effect` is its time over the median's, less 1.
 
-    `z` and `effect` are None for an empty baseline, `threshold` wherever there are too few values.
+    `z` and `effect` are None for an empty baseline; wherever there are too few values also `threshold`, `high`, the
+    effect that is not excluded at 95 % on one side, and `limit`, the least effect that would be flagged.
     """
 
     kind: Kind
@@ -64,6 +65,8 @@ class Ruling:
     effect: float | None
     threshold: float | None
     n: int
+    high: float | None = None
+    limit: float | None = None
 
     @property
     def flagged(self) -> bool:
@@ -91,14 +94,16 @@ class Baseline:
             return Ruling("too few points", None, None, None, 0)
         centre = median(self.values)
         effect = math.expm1(newest - centre)
-        z = (newest - centre) / max(NORMAL_MAD * median(abs(value - centre) for value in self.values), limits.floor)
+        scale = max(NORMAL_MAD * median(abs(value - centre) for value in self.values), limits.floor)
+        z = (newest - centre) / scale
         if n < limits.fewest:
             return Ruling("too few points", z, effect, None, n)
         least = threshold(n, limits.level)
         kind: Kind = "steady"
         if abs(z) > least and abs(effect) > limits.minimum:
             kind = "regression" if z > 0 else "improvement"
-        return Ruling(kind, z, effect, least, n)
+        high = math.expm1(newest - centre + threshold(n, 0.05) * scale)
+        return Ruling(kind, z, effect, least, n, high, max(limits.minimum, math.expm1(least * scale)))
 
 
 def baseline(history: Sequence[float], accepted: Iterable[int] = (), limits: Limits | None = None) -> Baseline:

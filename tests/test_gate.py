@@ -34,14 +34,18 @@ def ruled(history, seconds=None, again=None, outcomes=()):
 
 def test_the_first_point():
     level = ruled(None, 0.01)
-    assert (level.word, level.because, level.worse) == (STEADY, "the first point of its history", False)
+    assert (level.word, level.because, level.worse) == (
+        INCONCLUSIVE,
+        "the first point of its history: reported only",
+        False,
+    )
     assert flagged({"x": level}) == []
 
 
 @pytest.mark.parametrize("n", [1, 9, 10])
 def test_fewer_than_ten_points_are_reported_only(n):
     level = ruled(a_history((0.01, n)), 0.02)
-    assert (level.word == STEADY and "too few points to judge" in level.because) == (n < 10)
+    assert level.word == INCONCLUSIVE and ("too few points to judge" in level.because) == (n < 10)
     assert (flagged({"x": level}) == ["x"]) == (n >= 10)
     assert level.ruling.effect == pytest.approx(1.0, abs=0.02)
 
@@ -55,8 +59,19 @@ def test_a_regression_confirmed_and_not_confirmed():
     assert (stands.word, stands.confirmed, stands.worse, stands.because) == (REGRESSION, True, True, None)
     gone = ruled(history, 0.011, again=0.01)
     assert (gone.word, gone.confirmed, gone.worse) == (STEADY, False, False)
-    assert gone.because.endswith("was seen, not seen again in a fresh measurement")
+    assert "was seen, and " in gone.because and gone.because.endswith("in a fresh measurement")
+    less = ruled(history, 0.011, again=0.01015)
+    assert less.word == STEADY and "in a fresh measurement" in less.because  # far from twice the margin
     assert stands.speeds == pytest.approx((32 / 0.01, 32 / 0.011), rel=0.01)
+
+
+def test_what_noise_would_hide_is_no_pass():
+    """Of a history with a spread of 8 %, a point 12 % above is neither out of line nor all right."""
+    rng = np.random.default_rng(8)
+    noisy = series([a_sample(day, 0.01 * float(np.exp(0.08 * rng.standard_normal()))) for day in range(12)], [], {})[0]
+    level = ruled(noisy, 0.0112)
+    assert not level.ruling.flagged and level.word == INCONCLUSIVE and not level.worse
+    assert "in this noise a slowdown of" in level.because and level.ruling.limit > 0.2
 
 
 def test_steady_and_improvement():
@@ -93,7 +108,7 @@ def test_a_worse_one_on_top_of_an_open_one_is_confirmed_or_not_and_a_regression_
 def test_accepted_ahead_of_the_first_point_at_the_level():
     ahead = a_history((0.01, 30), marks=[a_mark(99, commit="accepted")])
     level = ruled(ahead, 0.02)
-    assert (level.word, level.worse, level.ruling.n) == (STEADY, False, 0)
+    assert (level.word, level.worse, level.ruling.n) == (INCONCLUSIVE, False, 0)
     assert level.level_seconds is None and level.speeds[0] is None
 
 
@@ -135,8 +150,8 @@ def changes(history, grown):
 
 def test_grown_memory_fails_until_it_is_accepted_or_gone():
     few = with_memory(*[100 * MB] * 3)
-    assert changes(few, 100 * MB) == (False, STEADY, "same")
-    assert changes(few, 110 * MB) == (True, STEADY, "more")  # of few points too: it is no matter of noise
+    assert changes(few, 100 * MB) == (False, INCONCLUSIVE, "same")
+    assert changes(few, 110 * MB) == (True, INCONCLUSIVE, "more")  # of few points too: it is no matter of noise
     grown = with_memory(*[100 * MB] * 12, *[110 * MB] * 12)
     assert changes(grown, 110 * MB) == (True, STEADY, "more")
     assert changes(grown, 100 * MB) == (False, STEADY, "same")
@@ -145,7 +160,7 @@ def test_grown_memory_fails_until_it_is_accepted_or_gone():
 
 
 def test_memory_is_held_against_the_least_since_the_last_accepted():
-    assert changes(with_memory(100 * MB, 90 * MB, 100 * MB), 100 * MB) == (True, STEADY, "more")
+    assert changes(with_memory(100 * MB, 90 * MB, 100 * MB), 100 * MB) == (True, INCONCLUSIVE, "more")
 
 
 def test_what_gave_no_point():

@@ -64,8 +64,8 @@ def test_compare_says_how_to_do_it_again_as_a_shell_reads_it(place, monkeypatch,
     words = subprocess.run(["bash", "-c", f"printf '%s\\n' {again}"], capture_output=True, text=True, check=True).stdout
     assert words.splitlines() == [
         *("resbench", "compare", str(place / "base"), str(place / "head"), "--study", str(place / "speed.toml")),
-        *("--set", "batch=[16, 32]", "--only", "work=train|inference", "--device", "cpu", "--threads", "2"),
-        *("--pairs", "7", "--windows", "4", "--margin", "2"),
+        *("--set", "batch=[16, 32]", "--only", "work=train|inference", "--results", str(place / "results")),
+        *("--device", "cpu", "--threads", "2", "--pairs", "7", "--windows", "4", "--margin", "2"),
     ]
 
 
@@ -278,9 +278,9 @@ def test_what_cannot_be_resumed(place, monkeypatch, capsys):
     for other, resumed, why in (
         (("--pairs", "6", "--windows", "4"), "n0pe", "no calibration in"),
         (("--pairs", "7", "--windows", "4"), told, "its comparisons are not of 7 pairs"),
-        (("--pairs", "6", "--windows", "5"), told, "it was measured on another host or with other options"),
-        (("--pairs", "6", "--windows", "4", "--threads", "2"), told, "it was measured on another host or"),
-        (("--pairs", "6", "--windows", "4", "--inject", "5"), told, "it was measured on another host or"),
+        (("--pairs", "6", "--windows", "5"), told, "measured elsewhere or otherwise; repeat its --threads"),
+        (("--pairs", "6", "--windows", "4", "--threads", "2"), told, "measured elsewhere or otherwise"),
+        (("--pairs", "6", "--windows", "4", "--inject", "5"), told, "measured elsewhere or otherwise"),
     ):
         bad(capsys, f"--resume {resumed}: {why}", *study, *other, "--resume", resumed)
 

@@ -62,7 +62,7 @@ def test_a_gates_row_and_line():
     assert "ruling" not in line.details  # the line's own
     json.dumps(line.details)
     few = speedtables.of_gate([ruled(None, 0.01)])[0]
-    assert few.sentence == "no regression; the first point of its history"
+    assert few.sentence == "inconclusive; the first point of its history: reported only"
 
 
 def test_what_was_measured():

@@ -55,7 +55,13 @@ def test_z_effect_and_n_written_out():
     distances = sorted(abs(value) for value in values)  # the median is log 1 = 0
     scale = 1.4826 * (distances[4] + distances[5]) / 2
     assert found == Ruling(
-        "regression", pytest.approx(math.log(1.2) / scale), pytest.approx(0.2), threshold(10, 0.001), 10
+        kind="regression",
+        z=pytest.approx(math.log(1.2) / scale),
+        effect=pytest.approx(0.2),
+        threshold=threshold(10, 0.001),
+        n=10,
+        high=pytest.approx(1.2 * math.exp(threshold(10, 0.05) * scale) - 1),
+        limit=pytest.approx(math.exp(threshold(10, 0.001) * scale) - 1),
     )
 
 

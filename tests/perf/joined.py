@@ -1,6 +1,6 @@
 """What comparisons of twice as many pairs are worth: those of a recorded calibration, two and two together.
 
-    PYTHONPATH=. python tests/perf/joined.py results/reference 90acb534144e 'work=train|inference' 6 [MARGIN, in percent]
+PYTHONPATH=. python tests/perf/joined.py results/reference 90acb534144e 'work=train|inference' 6 [MARGIN]
 """
 
 import sys
