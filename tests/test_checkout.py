@@ -181,6 +181,17 @@ def test_what_a_killed_command_left_is_tidied_up(repository, tmp_path):
         assert str(left) not in git(repository, "worktree", "list")
 
 
+def test_only_worktrees_of_processes_that_are_gone_are_removed(repository, tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left, kept = (tmp_path / f"resbench-{owner}-x" / "there" for owner in (gone.pid, os.getpid()))
+    for root in (left, kept):
+        git(repository, "worktree", "add", "--detach", root, "v1")
+    with opened("v1"):
+        assert not left.parent.exists() and kept.exists()
+    assert str(left) not in (listed := git(repository, "worktree", "list")) and str(kept) in listed
+
+
 def test_without_git_folders_can_be_measured(repository, monkeypatch):
     monkeypatch.setattr(module.subprocess, "run", _no_git)
     with opened(".") as found:
