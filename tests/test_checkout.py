@@ -190,6 +190,7 @@ def test_only_worktrees_of_processes_that_are_gone_are_removed(repository, tmp_p
     with opened("v1"):
         assert not left.parent.exists() and kept.exists()
     assert str(left) not in (listed := git(repository, "worktree", "list")) and str(kept) in listed
+    git(repository, "worktree", "remove", "--force", kept)
 
 
 def test_without_git_folders_can_be_measured(repository, monkeypatch):
