@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -42,7 +43,8 @@ def written(tmp_path_factory):
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
         subprocess.run([*git, *command], cwd=folder, check=True)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "--benchmark-json=out.json", "test_own.py"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # no worker of xdist's
+    subprocess.run(command, cwd=folder, env=own, check=True, capture_output=True)
     return json.loads((folder / "out.json").read_text())
 
 
