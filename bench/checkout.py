@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,12 +55,23 @@ def opened(text: str) -> Iterator[Checkout]:
     _clear_left()
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as temporary:
         root = Path(temporary) / commit[:12]
-        if _git(Path(), "worktree", "add", "--quiet", "--detach", str(root), commit) is None:
+        if not _added(root, commit):
             raise InputError(f"{text}: git cannot check out {commit[:12]} beside")
         try:
             yield _checked(Checkout(text, root, commit, False, _committed(root)))
         finally:
             _git(Path(), "worktree", "remove", "--force", str(root))
+
+
+def _added(root: Path, commit: str) -> bool:
+    """Check a commit out there; tried again, for git refuses while another command adds or prunes worktrees."""
+    for wait in (0.1, 0.3, 1.0, 3.0, None):
+        if _git(Path(), "worktree", "add", "--quiet", "--force", "--detach", str(root), commit) is not None:
+            return True
+        if wait:
+            time.sleep(wait)
+            shutil.rmtree(root, ignore_errors=True)
+    return False
 
 
 def _clear_left() -> None:
