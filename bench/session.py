@@ -19,7 +19,7 @@ from bench.benchmark import Benchmark
 from bench.bulletin import Line
 from bench.checkout import Checkout
 from bench.comparison import Bout, Run, Take, recorded
-from bench.errors import InputError
+from bench.errors import InputError, StoreError
 from bench.history import History, Sample, sample_of
 from bench.parts import replacing
 from bench.rig import Rig
@@ -35,10 +35,21 @@ def opened(options: Namespace, study: Study, checkout: Checkout) -> Iterator[Rig
 
     Raises:
         DeviceError, InputError: as `bench.rig.opened`.
+        StoreError: where what is measured could not be recorded.
     """
+    _check_results(options.results)
     setting = Setting(threads=options.threads, windows=options.windows)
     with rig.opened(options.device, setting, checkout, study.sources) as found:
         yield found
+
+
+def _check_results(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise StoreError(f"{root}: {error.strerror}") from None
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def _again(options: Namespace, *sides: Checkout) -> str:
     import shlex
     from pathlib import Path
 
-    words = ["resbench", "compare", *(side.name if Path(side.name).is_dir() else side.commit for side in sides)]
+    words = ["resbench", "compare", *(side.name if Path(side.name).is_dir() else side.commit[:12] for side in sides)]
     words += ["--study", options.study]
     words += [word for setting in options.set for word in ("--set", setting)]
     words += ["--only", options.only] if options.only else []

@@ -174,6 +174,13 @@ def test_a_checkout_that_is_none(place, monkeypatch, capsys, side):
         bad(capsys, why, "compare", *sides, *study)
 
 
+def test_a_results_folder_that_is_none_is_told_before_anything_is_measured(place, monkeypatch, capsys):
+    layer = scripted(monkeypatch, times())
+    (place / "results").touch()
+    assert compare(place) == 5 and layer.taken == []
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_gpu_that_is_not_there(place, monkeypatch, capsys):
     scripted(monkeypatch, times())
     monkeypatch.setattr("bench.slots.host.gpus", lambda: [])
