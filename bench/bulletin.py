@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from bench.errors import EXIT_NOTHING, EXIT_OK, EXIT_REGRESSION, EXIT_UNDECIDED
-from bench.ruling import FAILED, MARKS, NOT_MEASURED, REGRESSION, UNSURE
+from bench.ruling import FAILED, MARKS, NOT_MEASURED, REGRESSION, UNSURE, marked
 from bench.table import Table, escaped
 
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot hold
@@ -35,7 +35,7 @@ class Line:
     @property
     def verdict(self) -> str:
         """The ruling, with its mark."""
-        return f"{MARKS[self.ruling]} {self.ruling}"
+        return marked(self.ruling)
 
 
 def exit_code(lines: Sequence[Line]) -> int:

@@ -17,7 +17,7 @@ from bench.nvml import Gauge
 from bench.quantity import MORE, Quantity, quantities
 from bench.regress import Finding, Key, Rule
 from bench.ruling import FAILED, IMPROVEMENT, INCONCLUSIVE, NOT_MEASURED, REGRESSION, STEADY
-from bench.sample import COMPARISON, CONFIRMATION, CPU, WALL, Outcome
+from bench.sample import COMPARISON, CONFIRMATION, CPU, WALL, Outcome, speed
 from bench.sampling import Setting, instruments, sample
 
 HOPELESS = 2  # failures in a row, after which a benchmark is no longer tried
@@ -82,8 +82,7 @@ class Verdict:
     @property
     def speeds(self) -> tuple[float | None, float | None]:
         """Images a second on both sides."""
-        times = self.base_seconds, self.head_seconds
-        return tuple(self.images / seconds if self.images and seconds else None for seconds in times)
+        return speed(self.images, self.base_seconds), speed(self.images, self.head_seconds)
 
     @property
     def worse(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from bench.benchmark import Benchmark
 from bench.quantity import MORE, Quantity, quantities
 from bench.ruling import FAILED, IMPROVEMENT, INCONCLUSIVE, NOT_MEASURED, REGRESSION, STEADY
-from bench.sample import Outcome
+from bench.sample import Outcome, speed
 from bench.series import Point, Series
 from bench.trend import Limits, Open, Ruling
 
@@ -43,8 +43,7 @@ class Level:
     @property
     def speeds(self) -> tuple[float | None, float | None]:
         """Images a second at its level, and now."""
-        times = self.level_seconds, self.seconds
-        return tuple(self.images / seconds if self.images and seconds else None for seconds in times)
+        return speed(self.images, self.level_seconds), speed(self.images, self.seconds)
 
 
 def judge(
@@ -84,17 +83,16 @@ def _level(benchmark: Benchmark, history: Series | None, now: Point, limits: Lim
     fresh = line.rule(math.log(again.seconds)) if ruling.flagged and again is not None else None
     confirmed = fresh and fresh.agrees(ruling)
     still = _still_open(line.open, line.values, now, limits)
-    word, because = _said(ruling, fresh, still, history, limits)
+    word, because = _said(ruling, fresh, bool(confirmed), still, history, limits)
     since = max(history.accepted, default=0)
     sizes = tuple(_quantities(history.points[since:], now, limits.minimum))
     return Level(benchmark, word, because, ruling, confirmed, still, level, now.seconds, images, sizes)
 
 
 def _said(
-    ruling: Ruling, fresh: Ruling | None, still: Open | None, history: Series, limits: Limits
+    ruling: Ruling, fresh: Ruling | None, confirmed: bool, still: Open | None, history: Series, limits: Limits
 ) -> tuple[str, str | None]:
     """The word for it, and what to add. What could not have been seen is no pass."""
-    confirmed = fresh is not None and fresh.agrees(ruling)
     if ruling.kind == "regression" and confirmed:
         return REGRESSION, None
     if still is not None:

@@ -5,7 +5,7 @@ marks/<part>.parquet          levels accepted, with a note
 calibrations/<part>.parquet   what comparisons of equal code gave on a host
 hosts/<host id>.parquet       as in `bench.store`
 
-A part is named after its measurement and a number; names never meet, whoever writes.
+A part's name is drawn by chance; names never meet, whoever writes.
 """
 
 from __future__ import annotations

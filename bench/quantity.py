@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from bench.sample import Outcome
 
@@ -36,6 +37,10 @@ class Quantity:
         if self.head[0] > self.base[1]:
             return MORE
         return LESS if self.head[1] < self.base[0] else VARIES
+
+    def plain(self) -> dict[str, Any]:
+        """Its fields and what changed, for JSON."""
+        return asdict(self) | {"change": self.change}
 
     @property
     def described(self) -> str | None:

@@ -15,7 +15,6 @@ from bench import stats
 from bench.ruling import IMPROVEMENT, INCONCLUSIVE, REGRESSION, STEADY
 
 LEAST_PAIRS = 5  # of which a sign-flip test can reject at 5 %: 1/32
-MOST_PAIRS = stats.MOST_FLIPPED
 
 Key = tuple[str, str]  # what is judged: a benchmark's id, and a clock (`bench.sample`)
 

@@ -16,6 +16,11 @@ HISTORY, CONFIRMATION, COMPARISON, CALIBRATION, IMPORTED = PURPOSES = (
 )
 
 
+def speed(images: int | None, seconds: float | None) -> float | None:
+    """Images a second; None where either is unknown or none."""
+    return images / seconds if images and seconds else None
+
+
 @dataclass(frozen=True)
 class Taking:
     """When, where and of what code samples were taken: what those of one process have in common.
@@ -93,7 +98,12 @@ class Outcome:
     @property
     def images_per_second(self) -> float | None:
         """Images of a call over its seconds."""
-        return self.images / self.seconds if self.images and self.seconds else None
+        return speed(self.images, self.seconds)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The peak of torch's allocator on a GPU, else by how much the process's resident memory grew."""
+        return self.grown_bytes if self.peak_allocated_bytes is None else self.peak_allocated_bytes
 
     @property
     def grown_bytes(self) -> int | None:

@@ -236,8 +236,7 @@ def sample(
         return _given_up([], ends, setting)
     found = []
     for answers, polls in zip(zip(ready, windows, ends, strict=True), clocks, strict=True):
-        span = Span.between(first, last, [replace(poll, other_computing=None) for poll in polls], seconds)
-        span = replace(span, other_computing=idle.other_computing)
+        span = replace(Span.between(first, last, polls, seconds), other_computing=idle.other_computing)
         found.append(_with_gpu(_outcome(*answers, calls, setting.clock), span, last, alone=len(sides) == 1))
     return found
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from bench.benchmark import Benchmark
 from bench.history import Mark, Sample
 from bench.host import Host
-from bench.sample import Taking
+from bench.sample import Taking, speed
 from bench.steps import Step, change_points
 from bench.trend import Baseline, Limits, baseline
 
@@ -35,8 +35,7 @@ class Point:
     @property
     def images_per_second(self) -> float | None:
         """Images of a call over its seconds; None where a call has no images."""
-        images = self.samples[0].outcome.images
-        return images / self.seconds if images else None
+        return speed(self.samples[0].outcome.images, self.seconds)
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,15 @@ def opened(options: Namespace, study: Study, checkout: Checkout) -> Iterator[Rig
 
 def _check_results(root: Path) -> None:
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
-            pass
+        _try_to_write(root)
     except OSError as error:
         raise StoreError(f"{root}: {error.strerror}") from None
+
+
+def _try_to_write(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 @dataclass(frozen=True)
@@ -189,9 +193,7 @@ def check_writable(*paths: Path | None) -> None:
     """
     for path in filter(None, paths):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path.parent):
-                pass
+            _try_to_write(path.parent)
         except OSError as error:
             raise InputError(f"{path}: cannot be written: {error.strerror}") from None
         if path.is_dir():

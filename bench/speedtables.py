@@ -12,7 +12,7 @@ from bench.history import Calibration
 from bench.host import Host
 from bench.quantity import Quantity
 from bench.regress import Key, Rule
-from bench.ruling import MARKS
+from bench.ruling import marked
 from bench.sample import CPU, WALL
 from bench.series import Point
 from bench.table import Column, Table, percent, table
@@ -37,8 +37,16 @@ def compared(verdicts: Sequence[Verdict]) -> Table:
         finding = verdict.finding
         bounds = [finding.change, finding.low, finding.high, finding.margin] if finding else [None] * 4
         pairs = finding and (f"{finding.pairs}, {finding.invalid} invalid" if finding.invalid else str(finding.pairs))
-        ruling = f"{MARKS[verdict.ruling]} {verdict.ruling}"
-        rows.append([verdict.benchmark.label, ruling, *verdict.speeds, *bounds, pairs, _sizes(verdict.quantities)])
+        rows.append(
+            [
+                verdict.benchmark.label,
+                marked(verdict.ruling),
+                *verdict.speeds,
+                *bounds,
+                pairs,
+                _sizes(verdict.quantities),
+            ]
+        )
     return table("comparison", columns, rows)
 
 
@@ -75,7 +83,7 @@ def _line(verdict: Verdict) -> Line:
             "head_seconds": verdict.head_seconds,
             "images": verdict.images,
             "finding": asdict(finding) if finding else None,
-            "quantities": [asdict(quantity) | {"change": quantity.change} for quantity in verdict.quantities],
+            "quantities": [quantity.plain() for quantity in verdict.quantities],
             "troubles": list(verdict.troubles),
         },
     )
@@ -98,8 +106,7 @@ def gated(levels: Sequence[Level]) -> Table:
     for level in levels:
         ruling = level.ruling
         numbers = [ruling.effect, ruling.z, ruling.limit, ruling.n] if ruling else [None] * 4
-        word = f"{MARKS[level.word]} {level.word}"
-        rows.append([level.benchmark.label, word, *level.speeds, *numbers, _sizes(level.quantities)])
+        rows.append([level.benchmark.label, marked(level.word), *level.speeds, *numbers, _sizes(level.quantities)])
     return table("gate", columns, rows)
 
 
@@ -127,7 +134,7 @@ def _gate_line(level: Level) -> Line:
             "finding": asdict(ruling) if ruling else None,
             "confirmed": level.confirmed,
             "open": asdict(level.open) if level.open else None,
-            "quantities": [asdict(quantity) | {"change": quantity.change} for quantity in level.quantities],
+            "quantities": [quantity.plain() for quantity in level.quantities],
         },
     )
 
@@ -152,7 +159,7 @@ def measured(points: Sequence[Point]) -> Table:
         outcomes = [sample.outcome for sample in point.samples]
         speeds = sorted(speed for outcome in outcomes if (speed := outcome.images_per_second))
         last = outcomes[-1]
-        memory = last.grown_bytes if last.peak_allocated_bytes is None else last.peak_allocated_bytes
+        memory = last.memory_bytes
         odd = dict.fromkeys(o.trouble or ("not steady" if o.steady is False else None) for o in outcomes)
         rows.append(
             [

@@ -186,10 +186,6 @@ def _median(values: Sequence[float]) -> float | None:
     return float(statistics.median(values)) if values else None
 
 
-def _memory(outcome: Outcome) -> float | None:
-    return outcome.grown_bytes if outcome.peak_allocated_bytes is None else outcome.peak_allocated_bytes
-
-
 def _last(tell: Callable[[Standing, Step], Value]) -> Ask:
     """Of the last change of level."""
     return lambda standing: tell(standing, standing.series.steps[-1]) if standing.series.steps else None
@@ -212,7 +208,7 @@ LISTED: list[tuple[Column, Ask]] = [
 ]
 COLUMNS: list[tuple[Column, Ask]] = [
     *LISTED,
-    (Column("memory, MB", 1, 1e-6), _newest(_memory)),
+    (Column("memory, MB", 1, 1e-6), _newest(lambda outcome: outcome.memory_bytes)),
     (percent("of bandwidth, %"), _newest(lambda outcome: outcome.bandwidth_share)),
     (percent("of matrix rate, %"), _newest(lambda outcome: outcome.arithmetic_share)),
     (Column("J/1000 images", 2), _newest(lambda outcome: outcome.joules_per_1000_images)),

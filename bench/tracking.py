@@ -96,10 +96,8 @@ def _levels(
     from bench.series import series
 
     hosts, marks = history.hosts(), history.marks()
-    host_id = taken[0].taking.host_id
     now, fresh = ({s.benchmark_id: s.points[0] for s in series(samples, (), {})} for samples in (taken, again))
     earlier = {s.benchmark_id: s for s in series(before, marks, hosts) if s.alike(taken[0])}
-    assert all(series.host_id == host_id for series in earlier.values())
     return {
         benchmark.id: gates.judge(
             benchmark,
@@ -140,8 +138,8 @@ def accept(options: Namespace) -> int:
     chosen, history = selection.benchmarks(options, study), session.history(options)
     if not options.note.strip():
         raise InputError("--note: must say why the level is accepted")
-    there = {sample.benchmark_id for sample in history.samples(HISTORY)}
-    if not (chosen := [benchmark for benchmark in chosen if benchmark.id in there]):
+    measured = {sample.benchmark_id for sample in history.samples(HISTORY)}
+    if not (chosen := [benchmark for benchmark in chosen if benchmark.id in measured]):
         raise InputError(f"--results {options.results}: none of these benchmarks was measured there")
     if options.host is not None and options.host not in (hosts := history.hosts()):
         there = ", ".join(sorted(hosts)) or "none"

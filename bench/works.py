@@ -37,9 +37,9 @@ class Work:
     """Something to call again and again, the same each time.
 
     `call` does it once, or on a GPU queues it in the stream of `stream`; `several` so many times, where there is a way
-    to that is not one after the other. `images` are those of a call. Of a net:
-    `parameters`, `multiply_adds` (an image, forward), and of a training step what it moves and computes at least,
-    `call_bytes` and `call_multiply_adds` (`bench.floors`).
+    to that is not one after the other. `images` are those of a call. Of a net: `parameters`, `multiply_adds` (an image,
+    forward), and of a training step what it moves and computes at least, `call_bytes` and `call_multiply_adds`
+    (`bench.floors`).
     """
 
     call: Callable[[], Any]
