@@ -89,6 +89,20 @@ class Recipe:
     trains on the whole training set ("full") or holds a validation part out of it ("holdout": 5,000 images of CIFAR,
     300 of digits, a tenth of others), drawn by `split_seed`.
 
+    `crop_size` above 0 is for images of any size, read while training (section 3.4): views of that many pixels a side,
+    cut at random where the shorter side is scaled to a length drawn evenly from `scale` (both ends included), tested on
+    the centre where it is 256/224 of the crop. `colour` shifts each view along the principal components of the training
+    pixels' own colours, or of those published ("imagenet"). `decoding` on a GPU gives other bits. `train_sample` is how
+    many training images an evaluation takes, 0 for all.
+
+    The learning rate drops at `drops`; or, with `plateau` above 0, after so many evaluations in a row none of which had
+    an error (`plateau_on`: over the training batches since the evaluation before, or on the validation part or the test
+    set) at least `plateau_gain` below the lowest before, a fraction.
+
+    `norm_batch` is over how many images batch normalisation takes its statistics: as many of the batch as one of the
+    paper's GPUs had, 0 for the whole batch, however many devices it is spread over. `recompute` computes activations
+    again in the backward pass, to save memory; the bits are the same.
+
     Raises:
         FieldError: for a value or a combination that is not allowed.
     """
@@ -112,6 +126,16 @@ class Recipe:
     last_batch: str = of(choice("keep", "drop"), "keep")
     split: str = of(choice("full", "holdout"), "full")
     split_seed: int = of(whole(0, 2**32 - 1), 0)
+    crop_size: int = of(whole(0, 4096), 0, historical=0)
+    scale: tuple[int, ...] = of(ascending(1, 8192, most=2), (), historical=())
+    colour: str = of(choice("none", "own", "imagenet"), "none", historical="none")
+    decoding: str = of(choice("cpu", "gpu"), "cpu", historical="cpu")
+    train_sample: int = of(whole(0, MOST_ITERATIONS), 0, historical=0)
+    plateau: int = of(whole(0, 10_000), 0, historical=0)
+    plateau_on: str = of(choice("running", "validation", "test"), "running", historical="running")
+    plateau_gain: float = of(real(0, 1), 0.001, historical=0.001)
+    norm_batch: int = of(whole(0, 65_536), 0, historical=0)
+    recompute: bool = of(switch(), False, historical=False)
 
     def __post_init__(self) -> None:
         field.check(self)
@@ -119,16 +143,36 @@ class Recipe:
             raise FieldError("drops", list(self.drops), f"iterations below the last, {self.iterations:,}")
         if self.eval_every > self.iterations:
             raise FieldError("eval_every", self.eval_every, f"at most iterations, {self.iterations:,}")
+        self._check_views()
+        if self.plateau and self.drops:
+            raise FieldError("drops", list(self.drops), "[], where plateau is set: the rate drops at plateaus")
+        if self.plateau and self.plateau_on == "validation" and self.split == "full":
+            raise FieldError("plateau_on", self.plateau_on, 'running or test, where split is "full"')
+        if self.norm_batch and (self.batch % self.norm_batch or self.last_batch == "keep"):
+            raise FieldError(
+                "norm_batch", self.norm_batch, f'0, or a divisor of batch, {self.batch:,}, with last_batch "drop"'
+            )
 
-    def learning_rate(self, iteration: int, *, warming: bool = False) -> float:
+    def _check_views(self) -> None:
+        if not self.crop_size:
+            for name, plain in (("scale", ()), ("colour", "none"), ("decoding", "cpu"), ("train_sample", 0)):
+                if (value := getattr(self, name)) != plain:
+                    shown = list(value) if isinstance(value, tuple) else value
+                    raise FieldError(name, shown, f"{list(plain) if plain == () else plain}, where crop_size is 0")
+        elif len(self.scale) != 2 or self.scale[0] < self.crop_size:
+            raise FieldError("scale", list(self.scale), f"two lengths, neither below crop_size, {self.crop_size:,}")
+        elif self.crop_padding:
+            raise FieldError("crop_padding", self.crop_padding, "0, where crop_size is set")
+
+    def learning_rate(self, iteration: int, *, warming: bool = False, plateaus: int = 0) -> float:
         """The learning rate of the step that takes the net from `iteration` to `iteration + 1`.
 
         `warming` is whether the warm-up rule still holds; after it the schedule counts from `lr` as if it had never
-        been (back to 0.1, and to 0.01 at 32k).
+        been (back to 0.1, and to 0.01 at 32k). `plateaus` is how many there have been.
         """
         if warming:
             return WARM_UP_LR
-        return self.lr * self.drop_factor ** sum(iteration >= drop for drop in self.drops)
+        return self.lr * self.drop_factor ** (plateaus + sum(iteration >= drop for drop in self.drops))
 
 
 @dataclass(frozen=True)
@@ -185,6 +229,11 @@ class Cell:
         parts = {t: {k: v for k, v in fields.items() if k in field.kinds(t)} for t in (Arch, Recipe)}
         rest = {k: v for k, v in fields.items() if k in ("data", "seed")}
         return cls(Arch(**parts[Arch]), Recipe(**parts[Recipe]), **rest)
+
+    @property
+    def priced(self) -> tuple[Arch, str, int]:
+        """What a pass over one image costs depends on: the net, the data, and the views' size where they have one."""
+        return self.arch, self.data, self.recipe.crop_size
 
     @property
     def net(self) -> tuple[Arch, Recipe, str]:

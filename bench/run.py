@@ -78,6 +78,10 @@ class Run(Provenance):
     `attempts` counts every start of the cell, `sharing` is the time-weighted mean number of cells that ran on its
     device meanwhile, itself included. `base_rss_bytes` is the resident set before the cell began: Python and torch.
     `wall_seconds` is of the last attempt, from its start to its row; the other times are of all attempts.
+    `top5_error` is of the last net, like `final_test_error` on one view; likewise the errors of ten crops and of many
+    scales (section 3.4). They are known where images are of any size (`crop_size`). There `bad_images` counts those
+    that could not be decoded, `loaders` the processes that decoded, and `data_seconds` how long training waited for
+    them. `devices` is over how many the cell was spread.
     `error` and `log` are set where the outcome is neither done nor diverged.
     """
 
@@ -99,6 +103,11 @@ class Run(Provenance):
     test_error_at_best_validation: float | None
     best_test_error: float | None
     best_test_iteration: int | None
+    top5_error: float | None
+    top1_error_10crop: float | None
+    top5_error_10crop: float | None
+    top1_error_multiscale: float | None
+    top5_error_multiscale: float | None
     parameters: int | None
     multiply_adds: int | None
     activation_bytes: int | None
@@ -114,10 +123,23 @@ class Run(Provenance):
     threads: int
     workers: int
     sharing: float
+    devices: int
+    loaders: int
+    bad_images: int
+    data_seconds: float | None
     data_sha256: str | None
     host_id: str
     started: datetime
     finished: datetime
+
+
+TESTS = (
+    "top5_error",
+    "top1_error_10crop",
+    "top5_error_10crop",
+    "top1_error_multiscale",
+    "top5_error_multiscale",
+)  # of the last net, where images are of any size
 
 
 def results(curve: Sequence[Evaluation]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from bench.store import Store
 
 RUN_CELL = "bench.worker:run_cell"
 RUN_GANG = "bench.gang:run_cells"
+NOT_LOADED = {"loaders": 0, "bad_images": 0, "data_seconds": None}  # of a cell whose images are on the device
 
 
 @dataclass(frozen=True)
@@ -329,6 +330,9 @@ class _Sweep:
             threads=1,
             workers=len(self._slots),
             sharing=max(1.0, attempt.shared / wall),
+            **(dict.fromkeys(run.TESTS) | ((answer and answer.get("tests")) or {})),
+            **(NOT_LOADED | ((answer and answer.get("loading")) or {})),
+            devices=1,
             data_sha256=self._checksums[cell.data],
             host_id=self._host.id,
             started=attempt.started,

@@ -99,6 +99,8 @@ def a_run(cell: Cell, curve: list[Evaluation], host: Host | None = None, **field
         "threads": 1,
         "workers": 2,
         "sharing": 1.75,
+        **dict.fromkeys(run.TESTS),
+        **{"devices": 1, "loaders": 0, "bad_images": 0, "data_seconds": None},
         "data_sha256": "ab" * 32,
         "host_id": (host or a_host()).id,
         "started": start,

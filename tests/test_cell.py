@@ -34,12 +34,53 @@ def test_every_field_is_part_of_the_id():
         "decay_on": "weights",
         "init_fan": "fan_in", "crop_padding": 3, "flip": False, "precision": "bf16", "eval_every": 10,
         "memory_format": "contiguous", "compiled": True, "last_batch": "drop",
-        "split": "holdout", "split_seed": 1, "data": "cifar10", "seed": 1,
+        "split": "holdout", "split_seed": 1,
+        "crop_size": None, "scale": None, "colour": None, "decoding": None, "train_sample": None,  # together: below
+        "plateau": None, "plateau_on": "test", "plateau_gain": 0.01, "norm_batch": None, "recompute": True,
+        "data": "cifar10", "seed": 1,
     }  # fmt: skip
     assert other.keys() == FIELDS.keys()
     ids = {base.id} | {Cell.from_flat(base.flat() | {k: v}).id for k, v in other.items() if v is not None}
-    assert len(ids) == len(other)
+    assert len(ids) == 1 + sum(value is not None for value in other.values())
     assert "family" in base.identity()["arch"]
+
+
+def test_the_fields_of_views_plateaus_and_groups_are_part_of_the_id():
+    views = {"crop_size": 224, "scale": (256, 480), "crop_padding": 0, "last_batch": "drop", "drops": ()}
+    base = Cell.from_flat(FLAT | views)
+    other = {
+        **{"crop_size": 192, "scale": (256, 256 + 1), "colour": "own", "decoding": "gpu", "train_sample": 50_000},
+        **{"plateau": 3, "norm_batch": 32},
+    }
+    assert len({base.id} | {Cell.from_flat(base.flat() | {k: v}).id for k, v in other.items()}) == 1 + len(other)
+    assert base.net != Cell.from_flat(FLAT).net and base.priced == (base.arch, "digits", 224)
+
+
+FLAT = Cell(Arch("imagenet", 18, "A"), Recipe(), "digits", 0).flat()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"scale": (256, 480)}, "scale"),
+        ({"colour": "own"}, "colour"),
+        ({"crop_size": 224, "crop_padding": 0}, "two lengths"),
+        ({"crop_size": 224, "scale": (200, 480), "crop_padding": 0}, "neither below crop_size, 224"),
+        ({"crop_size": 224, "scale": (256, 480)}, "crop_padding"),
+        ({"plateau": 3}, "drops"),
+        ({"plateau": 3, "drops": (), "plateau_on": "validation"}, "running or test"),
+        ({"norm_batch": 32}, "last_batch"),
+        ({"norm_batch": 48, "last_batch": "drop"}, "a divisor of batch, 128"),
+    ],
+)
+def test_fields_that_do_not_go_together(fields, message):
+    with pytest.raises(FieldError, match=message):
+        Cell.from_flat(FLAT | fields)
+
+
+def test_plateaus_drop_the_rate():
+    recipe = Recipe(plateau=3, drops=())
+    assert [recipe.learning_rate(9, plateaus=n) for n in range(3)] == pytest.approx([0.1, 0.01, 0.001])
 
 
 def test_a_path_is_no_part_of_the_id():
@@ -49,8 +90,8 @@ def test_a_path_is_no_part_of_the_id():
 def test_flat_round_trip():
     for cell in GOLDEN.values():
         assert Cell.from_flat(cell.flat()) == cell
-    with pytest.raises(FieldError, match="colour"):
-        Cell.from_flat({"colour": 1, "data": "digits"})
+    with pytest.raises(FieldError, match="color"):
+        Cell.from_flat({"color": 1, "data": "digits"})
 
 
 def test_frozen():
