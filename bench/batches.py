@@ -77,6 +77,17 @@ class DeviceData:
         """Begin a pass: the next batch for evaluation is a part's first."""
         self._position.zero_()
 
+    def count(self, which: str) -> int:
+        """How many images an evaluation of a part takes: all."""
+        return len(self.part(which))
+
+    def begin(self, which: str, images: int, batch: int) -> None:  # noqa: ARG002 - what a stream has to know
+        """Begin an evaluation's pass over a part."""
+        self.rewind()
+
+    def fetch(self) -> None:
+        """Have the next batch of a pass at hand: it is on the device already."""
+
     def evaluation_batch(self, which: str, size: int) -> tuple[Tensor, Tensor]:
         """The next `size` images of a part, in order and un-augmented: float32 [B, C, H, W] and labels int64 [B]."""
         part = self.part(which)
@@ -118,6 +129,8 @@ class Batches:
     Raises:
         FieldError: when incomplete batches are dropped and there is no other.
     """
+
+    seconds = 0.0  # that training waited for images
 
     def __init__(self, data: DeviceData, recipe: Recipe, seed: int) -> None:
         images = len(data.train)

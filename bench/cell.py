@@ -148,6 +148,8 @@ class Recipe:
             raise FieldError("drops", list(self.drops), "[], where plateau is set: the rate drops at plateaus")
         if self.plateau and self.plateau_on == "validation" and self.split == "full":
             raise FieldError("plateau_on", self.plateau_on, 'running or test, where split is "full"')
+        if self.recompute and self.compiled:
+            raise FieldError("recompute", self.recompute, "false, where compiled is true")
         if self.norm_batch and (self.batch % self.norm_batch or self.last_batch == "keep"):
             raise FieldError(
                 "norm_batch", self.norm_batch, f'0, or a divisor of batch, {self.batch:,}, with last_batch "drop"'

@@ -8,11 +8,14 @@ must use or copy it before it returns.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bench import field
 from bench.cell import FIELDS, Arch
@@ -88,12 +91,14 @@ class Normalisation(nn.BatchNorm2d):
     """Batch normalisation over N, H and W.
 
     `num_batches_tracked` stays 0: only averages of another kind need it, and on a GPU counting costs a kernel a layer.
+    While `frozen`, running statistics stay as they are: a batch computed again has been counted.
     """
 
+    frozen = False
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
-        )
+        running = (None, None) if self.frozen else (self.running_mean, self.running_var)
+        return F.batch_norm(x, *running, self.weight, self.bias, self.training, self.momentum, self.eps)
 
 
 class Linear(nn.Linear):
@@ -154,15 +159,38 @@ def block(arch: Arch, inputs: int, filters: int, stride: int) -> Block:
 class Block(nn.Module):
     """relu(F(x) + shortcut(x)), or relu(F(x)) in a plain net (Equations 1 and 2): (N, C, H, W) to (N, C', H', W').
 
-    `downsample` is the shortcut, None in a plain net; subclasses give F as `residual`.
+    `downsample` is the shortcut, None in a plain net; subclasses give F as `residual`. With `recompute` a training pass
+    keeps the block's input alone, and the backward pass computes the rest again: less memory, the same bits.
     """
 
     downsample: nn.Module | None
+    recompute = False
 
     def residual(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.recompute and self.training:
+            return checkpoint(
+                self._forward, x, use_reentrant=False, preserve_rng_state=False, context_fn=self._first_and_again
+            )
+        return self._forward(x)
+
+    def _first_and_again(self) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+        return nullcontext(), self._frozen()
+
+    @contextmanager
+    def _frozen(self) -> Iterator[None]:
+        norms = [module for module in self.modules() if isinstance(module, Normalisation)]
+        for norm in norms:
+            norm.frozen = True
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.frozen = False
+
+    def _forward(self, x: Tensor) -> Tensor:
         out = self.residual(x)
         if isinstance(self.downsample, ZeroPadded) and not torch.compiler.is_compiling():  # a compiler fuses it anyway
             out = ZeroPaddedAddition.apply(out, x, self.downsample.stride)
@@ -215,6 +243,13 @@ def shortcut(option: str, inputs: int, outputs: int, stride: int) -> nn.Module |
     if option == "C" or (option == "B" and changes):
         return Projection(inputs, outputs, stride)
     return ZeroPadded(inputs, outputs, stride) if changes else nn.Identity()
+
+
+def recompute(net: nn.Module) -> None:
+    """Let every block of a net compute its activations again in the backward pass."""
+    for module in net.modules():
+        if isinstance(module, Block):
+            module.recompute = True
 
 
 class Projection(nn.Sequential):

@@ -63,10 +63,11 @@ def check_gpus(gpus: Sequence[host.Gpu], cells: Sequence[Cell]) -> None:
     """Whether these cells can run on these GPUs, or (none) on the CPU.
 
     Raises:
-        DeviceError: for tf32 without a GPU, or GPUs that differ.
+        DeviceError: for tf32, or decoding on a GPU, without one; or GPUs that differ.
     """
-    if not gpus and any(cell.recipe.precision == "tf32" for cell in cells):
-        raise DeviceError('precision = "tf32" needs a GPU, and these cells would run on the CPU')
+    for name, value in (("precision", "tf32"), ("decoding", "gpu")):
+        if not gpus and any(getattr(cell.recipe, name) == value for cell in cells):
+            raise DeviceError(f'{name} = "{value}" needs a GPU, and these cells would run on the CPU')
     if len({(gpu.name, gpu.memory_bytes, gpu.power_limit_watts) for gpu in gpus}) > 1:
         names = ", ".join(gpu.name for gpu in gpus)
         raise DeviceError(f"unlike GPUs are not mixed in one run ({names}); choose with CUDA_VISIBLE_DEVICES")

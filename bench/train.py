@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench import dataset
+from bench import album, dataset
+from bench.album import Album
 from bench.batches import Batches, DeviceData
 from bench.cell import WARM_UP_ERROR, WARM_UP_WINDOW, Cell, Recipe
 from bench.dataset import Dataset
 from bench.errors import DeviceError
 from bench.evaluation import Evaluation
+from bench.groups import RunningStatistics
 from bench.measure import Stopwatch, Wait, peak_memory
-from bench.nets import build
+from bench.nets import build, recompute
+from bench.plateau import Plateau
 from bench.probe import Probe
 from bench.replay import Replay, shared_pool
 from bench.sgd import Group, Sgd
@@ -26,13 +29,17 @@ from bench.source import Source
 from bench.tally import Tally
 from bench.working import Working
 
+if TYPE_CHECKING:
+    from bench.stream import Loading, Stream
+
 EVALUATION_BATCH = 500  # images: of 50 to 1,200 the fastest for ResNet-56 on digits, on a 2-core AMD EPYC
 
 
-def train(cell: Cell, images: Dataset | None = None, device: str = "cpu") -> Iterator[Evaluation]:
+def train(cell: Cell, images: Dataset | Album | None = None, device: str = "cpu") -> Iterator[Evaluation]:
     """Train `cell` from the start, yielding an evaluation every `eval_every` iterations and at the end.
 
-    `images` may be left out for built-in data: digits, or CIFAR downloaded before. Ends early where a loss is no longer
+    `images` may be left out for built-in data: digits, or CIFAR downloaded before. A recipe with `crop_size` takes an
+    album, others a data set (`images_of`). Ends early where a loss is no longer
     finite: the last evaluation then says `diverged`. On a CPU the same cell gives the same bits, timings and memory
     aside, for one number of torch threads.
 
@@ -41,10 +48,21 @@ def train(cell: Cell, images: Dataset | None = None, device: str = "cpu") -> Ite
         DeviceError: when the device cannot do what the recipe asks.
         FieldError: when data and recipe do not fit.
     """
-    training = Training(cell, images or dataset.load(Source.parse(cell.data)), device)
+    training = Training(cell, images or images_of(cell, Source.parse(cell.data)), device)
     while not training.ended:
         training.advance(training.next_evaluation)
         yield training.evaluate()
+
+
+def images_of(cell: Cell, source: Source, expected: str | None = None) -> Dataset | Album:
+    """The images that a cell trains on: as files where its recipe has `crop_size`, else as arrays.
+
+    `expected` is the checksum of files that were listed before and need not be listed again.
+
+    Raises:
+        DataError: when they are not there.
+    """
+    return album.load(source, expected=expected) if cell.recipe.crop_size else dataset.load(source)
 
 
 class Training:
@@ -53,17 +71,18 @@ class Training:
     A step is work on tensors that stay where they are, launched whole on a GPU (`bench.replay`), on a stream of its
     own; the host waits at evaluations, and for work before the last that it queued. `probing` gives a training a
     `probe`, which takes a reading of the layers at the first step and at each evaluation. `wait` is how it waits for
-    an event of its stream.
+    an event of its stream, `loading` how images of any size are read.
     """
 
     def __init__(
         self,
         cell: Cell,
-        images: Dataset,
+        images: Dataset | Album,
         device: str = "cpu",
         *,
         probing: bool = False,
         wait: Wait = torch.cuda.Event.synchronize,
+        loading: Loading | None = None,
     ) -> None:
         self.cell, self.device = cell, torch.device(device)
         recipe = cell.recipe
@@ -77,8 +96,10 @@ class Training:
             self.net = net.to(self.device, memory_format=layout)
             self._working = Working(self.net, recipe.precision)
             self._compiled = compiled(self.module) if recipe.compiled else None
-            self._data = DeviceData(images, recipe, self.device, layout)
-            self._batches = Batches(self._data, recipe, cell.seed)
+            if recipe.recompute:
+                recompute(self.module)
+            self._statistics = RunningStatistics(self.net)
+            self._data, self._batches = self._feeds(images, layout, loading)
             self._groups, self._sgd = _optimiser(self.net, recipe)
             self._running, self._window, self._measured = (Tally(self.device) for _ in range(3))
             if self._compiled:
@@ -91,8 +112,31 @@ class Training:
         self.iteration = 0
         self.diverged = False
         self._warming = recipe.warmup == "paper"
+        self._plateau = Plateau()
         self._seconds_before = 0.0  # of training, at the previous evaluation
         self._evaluated = 0  # the iteration of the previous evaluation
+
+    def _feeds(
+        self, images: Dataset | Album, layout: torch.memory_format, loading: Loading | None
+    ) -> tuple[DeviceData | Stream, Batches | Stream]:
+        """Where evaluations' batches come from, and where training's do."""
+        recipe, seed = self.cell.recipe, self.cell.seed
+        if not isinstance(images, Album):
+            data = DeviceData(images, recipe, self.device, layout)
+            return data, Batches(data, recipe, seed)
+        from bench.stream import Loading, Stream  # with torchvision, which takes 2 s to import
+
+        stream = Stream(images, recipe, seed, self.device, layout, loading or Loading())
+        return stream, stream
+
+    @property
+    def loading(self) -> dict[str, Any] | None:
+        """Of images of any size: the processes that read them, how long training waited for them, and how many could
+        not be decoded; None of others."""
+        if isinstance(self._batches, Batches):
+            return None
+        feed = self._batches
+        return {"loaders": feed.loading.loaders, "data_seconds": feed.seconds, "bad_images": len(feed.bad)}
 
     @property
     def module(self) -> nn.Module:
@@ -130,7 +174,7 @@ class Training:
                 self._advance_one()
 
     def _advance_one(self) -> None:
-        self._sgd.set_lr(self.cell.recipe.learning_rate(self.iteration, warming=self._warming))
+        self._sgd.set_lr(self._lr(self.iteration))
         self._batches.seek(self.iteration)
         kind = self._batches.size(self.iteration), self._warming
         if kind not in self._steps:
@@ -148,15 +192,36 @@ class Training:
         self._working.clear_gradients()
         images, labels = self._batches.take(size)
         whole = size == self.cell.recipe.batch  # an incomplete batch is not worth a compilation
-        logits = self._working(images, self._compiled if whole else None)
-        loss = F.cross_entropy(logits, labels)
-        loss.backward()
+        logits, loss = self._learn(images, labels, self._compiled if whole else None)
         gradients = self._working.gradients()
         self._sgd.step([[gradients[number] for number in group] for group in self._groups])
         self._working.refresh()
         for tally in (self._running, self._window) if warming else (self._running,):
-            tally.add(logits.detach(), labels, loss.detach())
+            tally.add(logits, labels, loss)
         return gradients
+
+    def _learn(self, images: Tensor, labels: Tensor, module: nn.Module | None) -> tuple[Tensor, Tensor]:
+        """Logits of a batch and its mean loss, whose gradients are added up; one group of it after another."""
+        group = self.cell.recipe.norm_batch
+        if group in (0, len(images)):
+            logits = self._working(images, module)
+            loss = F.cross_entropy(logits, labels)
+            loss.backward()
+            return logits.detach(), loss.detach()
+        shares = list(zip(images.split(group), labels.split(group), strict=True))
+        all_logits, losses = [], []
+        for number in self._statistics.over(len(shares)):
+            shown, wanted = shares[number]
+            logits = self._working(shown, module)
+            loss = F.cross_entropy(logits, wanted) / len(shares)
+            loss.backward()
+            all_logits.append(logits.detach())
+            losses.append(loss.detach())
+        return torch.cat(all_logits), torch.stack(losses).sum()
+
+    def _lr(self, iteration: int) -> float:
+        """The learning rate of the step from that iteration, as far as is known now."""
+        return self.cell.recipe.learning_rate(iteration, warming=self._warming, plateaus=self._plateau.count)
 
     def evaluate(self) -> Evaluation:
         """Measure errors and losses now: one eval-mode pass over each part of the data."""
@@ -175,7 +240,7 @@ class Training:
         evaluation = Evaluation(
             iteration=self.iteration,
             epoch=self.iteration / self._batches.steps_per_epoch,
-            lr=recipe.learning_rate(self.iteration - 1, warming=self._warming),
+            lr=self._lr(self.iteration - 1),
             running_error=self._running.error(),
             running_loss=self._running.loss(),
             train_error=train.error(),
@@ -194,6 +259,8 @@ class Training:
         self._running.reset()
         self._seconds_before, self._evaluated = self._training.seconds, self.iteration
         self.diverged = evaluation.diverged
+        if recipe.plateau:
+            self._plateau = self._plateau.after(getattr(evaluation, f"{recipe.plateau_on}_error"), recipe)
         return evaluation
 
     def measure(self, part: str, first: int | None = None) -> Tally:
@@ -203,13 +270,14 @@ class Training:
         in the open, for a probe to hear.
         """
         self.module.eval()
-        images = len(self._data.part(part))
+        images = self._data.count(part)
         end = images if first is None else min(first, images)
         with self.stream(), torch.inference_mode():
             self._working.refresh()
             self._measured.reset()
-            self._data.rewind()
+            self._data.begin(part, end, EVALUATION_BATCH)
             for start in range(0, end, EVALUATION_BATCH):
+                self._data.fetch()
                 self._pass(part, min(EVALUATION_BATCH, end - start), openly=start == 0)
             return self._measured.copy()
 
@@ -245,6 +313,8 @@ class Training:
                 "train_seconds": self._training.seconds,
                 "eval_seconds": self._evaluating.seconds,
                 "seconds_before": self._seconds_before,
+                "plateau": dict(vars(self._plateau)),
+                "data_seconds": self._batches.seconds,
             },
         }
 
@@ -263,6 +333,8 @@ class Training:
         self._warming, self.diverged = counters["warming"], counters["diverged"]
         self._training.seconds, self._evaluating.seconds = counters["train_seconds"], counters["eval_seconds"]
         self._seconds_before = counters["seconds_before"]
+        self._plateau = Plateau(**counters.get("plateau", {}))
+        self._batches.seconds = counters.get("data_seconds", 0.0)
 
 
 def parameter_groups(parameters: Sequence[Tensor], recipe: Recipe) -> list[tuple[list[int], float]]:
@@ -317,8 +389,10 @@ def set_precision(recipe: Recipe, device: torch.device) -> None:
     """Set float32 arithmetic as the recipe says, for the whole process, and on a GPU deterministic convolutions.
 
     Raises:
-        DeviceError: for tf32 away from a GPU.
+        DeviceError: for tf32, or decoding on a GPU, away from one.
     """
+    if recipe.decoding == "gpu" and device.type != "cuda":
+        raise DeviceError(f'decoding = "gpu" needs a CUDA device, and this cell runs on {device.type}')
     tf32 = recipe.precision == "tf32"
     if tf32 and device.type != "cuda":
         raise DeviceError(f'precision = "tf32" needs a CUDA device, and this cell runs on {device.type}')

@@ -33,7 +33,7 @@ def test_round_trip_at_full_precision(store):
     (row,) = store.runs().to_pylist()
     stored = {name: row[name] for name in dataclasses.asdict(result)}
     assert stored == dataclasses.asdict(result)
-    assert {name: row[name] for name in cell.flat()} == cell.flat() | {"drops": list(cell.recipe.drops)}
+    assert {name: row[name] for name in cell.flat()} == cell.flat() | {"drops": list(cell.recipe.drops), "scale": []}
     points = store.curves(store.runs()).to_pylist()
     assert [{k: p[k] for k in dataclasses.asdict(curve[0])} for p in points] == [dataclasses.asdict(p) for p in curve]
     assert store.hosts() == {host.id: host}

@@ -1,0 +1,230 @@
+"""Batches of views of images of any size, read, decoded and cut while a net trains on those before (section 3.4).
+
+Loader processes (torch's DataLoader) make uint8 views; mirroring, the mean and the colours' shifts are the training
+device's work, on tensors that stay where they are. What chance decides is a function of the seed and the epoch, as in
+`bench.batches`, so that a training goes on bit for bit from an iteration alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from bench import ondevice, pixels
+from bench.album import Album, Pages
+from bench.batches import mirror
+from bench.cell import Recipe
+from bench.errors import DataError, FieldError
+from bench.loader import Batch, Item, Views, collate
+from bench.split import split
+
+PREFETCHED = 4  # batches a loader works ahead
+FAIL, SKIP = "fail", "skip"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How images are read, which changes no result: by how many processes, 0 for the training's own, and what becomes
+    of an image that cannot be decoded: the cell fails, or ("skip") the next image takes its place and it is told of."""
+
+    loaders: int = 0
+    bad_images: str = FAIL
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What chance decides in one epoch over N images: [N] each, in the order of the views; `colour` is [N, 3]."""
+
+    order: Tensor
+    side: Tensor
+    down: Tensor
+    right: Tensor
+    flip: Tensor
+    colour: Tensor
+
+    @classmethod
+    def draw(cls, images: int, scale: Sequence[int], seed: int, number: int) -> Draws:
+        """Epoch `number` (from 0) of a run with this seed; drawn on the CPU, so that all devices see the same."""
+        digest = hashlib.sha256(f"views of epoch {number} of seed {seed}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)  # 63 bits: never negative
+        order = torch.randperm(images, generator=generator)
+        side = torch.randint(scale[0], scale[1] + 1, (images,), generator=generator)
+        down, right, flip = torch.rand(3, images, generator=generator, dtype=torch.float64)
+        return cls(order, side, down, right, flip < 0.5, torch.randn(images, 3, generator=generator))
+
+
+class Stream:
+    """The training batches of a run, and its evaluations' passes, from an album: `Batches` and `DeviceData` in one.
+
+    `mean` is float32 [1, 3, crop, crop], of pixels from 0 to 1. Evaluations of the training part take `train_sample` of
+    its images (0: all), the same each time, in an order that has nothing to do with their classes.
+
+    Raises:
+        DataError: where no image can be decoded.
+        FieldError: when incomplete batches are dropped and there is no other, or the data does not fit the split.
+    """
+
+    def __init__(
+        self,
+        album: Album,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device | str = "cpu",
+        memory_format: torch.memory_format = torch.channels_last,
+        loading: Loading = Loading(),
+    ) -> None:
+        self.album, self.recipe, self.seed, self.loading = album, recipe, seed, loading
+        self.device, self._layout = torch.device(device), memory_format
+        chosen = split(album.train.labels, recipe, album.holdout)
+        self._trained = chosen.train
+        shuffled = chosen.train[np.argsort(np.random.PCG64(0).random_raw(len(chosen.train)), kind="stable")]
+        sample = shuffled[: recipe.train_sample] if recipe.train_sample else shuffled
+        self._parts = {
+            "train": (album.train, sample),
+            "validation": (album.train, chosen.validation),
+            "test": (album.test, np.arange(len(album.test))),
+        }
+        images = len(chosen.train)
+        if recipe.last_batch == "drop" and recipe.batch > images:
+            allowed = f"at most {images:,}, the number of training images, where last_batch is drop"
+            raise FieldError("batch", recipe.batch, allowed)
+        self.steps_per_epoch = images // recipe.batch if recipe.last_batch == "drop" else -(-images // recipe.batch)
+        found = pixels.statistics(album, recipe)
+        self.mean = torch.from_numpy(found.mean)[None].to(self.device, memory_format=memory_format)
+        shifts = pixels.colour_shifts(found, recipe)
+        self._shifts = None if shifts is None else torch.tensor(shifts, dtype=torch.float32)
+        self.bad: set[str] = set()
+        self.seconds = 0.0  # that training waited for views
+        self._draws = lru_cache(3)(lambda number: Draws.draw(images, recipe.scale, seed, number))
+        self._next = -1  # the iteration whose batch the loaders give next
+        self._loaded: Iterator[Batch] = iter(())
+        self._passing: Iterator[Batch] = iter(())
+        self._shown, self._labels = self._buffers(recipe.batch)
+        self._flip = torch.zeros(recipe.batch, dtype=torch.bool, device=self.device)
+        self._colour = torch.zeros(recipe.batch, 3, 1, 1, device=self.device)
+        self._evaluated, self._evaluated_labels = self._shown[:0], self._labels[:0]
+
+    def _buffers(self, size: int) -> tuple[Tensor, Tensor]:
+        crop = self.recipe.crop_size
+        shown = torch.empty(size, 3, crop, crop, dtype=torch.uint8, device=self.device)
+        return shown.to(memory_format=self._layout), torch.empty(size, dtype=torch.int64, device=self.device)
+
+    def size(self, iteration: int) -> int:
+        """How many images the batch of that iteration has."""
+        step = iteration % self.steps_per_epoch
+        return min(self.recipe.batch, len(self._trained) - step * self.recipe.batch)
+
+    def items(self, iteration: int) -> list[Item]:
+        """The views of the batch of the step from `iteration` to the one after."""
+        draws, here = self._draws(iteration // self.steps_per_epoch), self._span(iteration)
+        numbers = self._trained[draws.order[here].numpy()].tolist()
+        places = (draws.side[here].tolist(), draws.down[here].tolist(), draws.right[here].tolist())
+        return list(zip(numbers, *places, strict=True))
+
+    def _span(self, iteration: int) -> slice:
+        start = iteration % self.steps_per_epoch * self.recipe.batch
+        return slice(start, start + self.size(iteration))
+
+    def seek(self, iteration: int) -> None:
+        """Let the next batch be that of the step from `iteration` to the one after: wait until it is loaded."""
+        began = time.perf_counter()
+        if self._next != iteration:
+            asked = (self.items(number) for number in range(iteration, self.recipe.iterations))
+            self._loaded = self._load(self.album.train, self._trained, asked)
+        shown, labels, bad = next(self._loaded)
+        self._tell(self.album.train, bad)
+        self.seconds += time.perf_counter() - began
+        draws, here = self._draws(iteration // self.steps_per_epoch), self._span(iteration)
+        size = len(labels)
+        self._shown[:size].copy_(shown, non_blocking=True)
+        self._labels[:size].copy_(labels, non_blocking=True)
+        self._flip[:size].copy_(draws.flip[here], non_blocking=True)
+        if self._shifts is not None:
+            self._colour[:size].copy_((draws.colour[here] @ self._shifts.T)[:, :, None, None], non_blocking=True)
+        self._next = iteration + 1
+
+    def take(self, size: int) -> tuple[Tensor, Tensor]:
+        """The batch that was sought, of `size` images: float32 [B, 3, crop, crop], labels int64 [B]."""
+        shown = self._shown[:size]
+        if self.recipe.flip:
+            shown = mirror(shown, self._flip[:size])
+        images = self.normalise(shown)
+        if self._shifts is not None:
+            images = images.add_(self._colour[:size])
+        return images, self._labels[:size]
+
+    def at(self, iteration: int) -> tuple[Tensor, Tensor]:
+        """The batch of the step from `iteration` to the next: images float32 [B, 3, crop, crop], labels int64 [B]."""
+        self.seek(iteration)
+        return self.take(self.size(iteration))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """float32 x / 255 - mean of uint8 x [B, 3, H, W]; of images of another shape than the crop's, the mean over
+        pixels is subtracted."""
+        mean = self.mean if images.shape[2:] == self.mean.shape[2:] else self.mean.mean((2, 3), keepdim=True)
+        return (images / 255).sub_(mean)
+
+    def count(self, part: str) -> int:
+        """How many images an evaluation of a part (train, validation, test) takes."""
+        return len(self._parts[part][1])
+
+    def begin(self, part: str, images: int, batch: int) -> None:
+        """Begin an evaluation's pass over the first so many images of a part, in batches."""
+        pages, numbers = self._parts[part]
+        wanted = [(number, 0, 0.0, 0.0) for number in numbers[:images].tolist()]
+        batches = (wanted[start : start + batch] for start in range(0, len(wanted), batch))
+        self._passing = self._load(pages, np.sort(numbers), batches)
+        self._pages = pages
+        if len(self._evaluated) < batch:
+            self._evaluated, self._evaluated_labels = self._buffers(batch)
+
+    def fetch(self) -> None:
+        """Wait for the next batch of the pass."""
+        shown, labels, bad = next(self._passing)
+        self._tell(self._pages, bad)
+        self._evaluated[: len(labels)].copy_(shown, non_blocking=True)
+        self._evaluated_labels[: len(labels)].copy_(labels, non_blocking=True)
+
+    def evaluation_batch(self, _: str, size: int) -> tuple[Tensor, Tensor]:
+        """The batch that was fetched, un-augmented: float32 [B, 3, crop, crop] and labels int64 [B]."""
+        return self.normalise(self._evaluated[:size]), self._evaluated_labels[:size]
+
+    def _load(self, pages: Pages, numbers: np.ndarray, batches: Iterable[list[Item]]) -> Iterator[Batch]:
+        shown = Views(pages, numbers, self.recipe.crop_size)
+        if self.recipe.decoding == "cpu":
+            return iter(self._loader(shown, batches, collate))
+        read = self._loader(ondevice.Files(shown), batches, ondevice.as_read)
+        decode = ondevice.gpu_decoder(self.device)
+        return (ondevice.batch_of(files, shown, decode) for files in read)
+
+    def _loader(self, shown: Any, batches: Iterable[list[Item]], collated: Any) -> DataLoader:
+        loaders = self.loading.loaders
+        return DataLoader(
+            shown,
+            batch_sampler=batches,  # of items, not numbers
+            collate_fn=collated,
+            num_workers=loaders,
+            pin_memory=self.device.type == "cuda" and self.recipe.decoding == "cpu",
+            prefetch_factor=PREFETCHED if loaders else None,
+            multiprocessing_context="fork" if loaders else None,
+        )
+
+    def _tell(self, pages: Pages, bad: list[tuple[int, str]]) -> None:
+        for number, reason in bad:
+            name = pages.name(number)
+            if self.loading.bad_images == FAIL:
+                raise DataError(f"{name}: cannot be decoded: {reason} (--bad-images skip leaves it out)")
+            if name not in self.bad:
+                self.bad.add(name)
+                _log.warning("%s is skipped: %s", name, reason)
