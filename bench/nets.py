@@ -97,7 +97,9 @@ class Normalisation(nn.BatchNorm2d):
     frozen = False
 
     def forward(self, x: Tensor) -> Tensor:
-        running = (None, None) if self.frozen else (self.running_mean, self.running_var)
+        running = self.running_mean, self.running_var
+        if self.frozen:
+            running = [statistic.clone() for statistic in running]
         return F.batch_norm(x, *running, self.weight, self.bias, self.training, self.momentum, self.eps)
 
 

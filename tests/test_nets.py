@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bench.cell import IMAGENET_DEPTHS, Arch
 from bench.errors import FieldError
-from bench.nets import ResNet, ZeroPadded, ZeroPaddedAddition, build
+from bench.nets import ResNet, ZeroPadded, ZeroPaddedAddition, build, recompute
 
 OPTIONS = ("none", "A", "B", "C")
 SMALL = [
@@ -451,3 +451,39 @@ def test_cuda_starts_from_the_same_weights_and_can_be_captured(option: str) -> N
         images.copy_(torch.randn_like(images))
         graph.replay()
         torch.testing.assert_close(captured, on_gpu(images), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "arch", [Arch(depth=14, shortcut=s, width=0.5) for s in ("none", "A", "C")] + [Arch("imagenet", 50, "B", 1 / 16)]
+)
+def test_recomputing_changes_no_bit(arch):
+    kept, again = build(arch, seed=3), build(arch, seed=3)
+    recompute(again)
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    outputs = [net(images) for net in (kept, again)]
+    assert (outputs[0] == outputs[1]).all()
+    for output in outputs:
+        output.square().sum().backward()
+    for (name, mine), theirs in zip(kept.named_parameters(), again.parameters(), strict=True):
+        assert (mine.grad == theirs.grad).all(), name
+    for mine, theirs in zip(kept.buffers(), again.buffers(), strict=True):
+        assert (mine == theirs).all()
+
+
+def test_recomputing_keeps_less():
+    """Counted by what autograd saves: of each block its input, and no more."""
+    saved = {}
+    for name in ("kept", "again"):
+        net, total = build(Arch(depth=20), seed=3), [0]
+        if name == "again":
+            recompute(net)
+
+        def keep(tensor, total=total):
+            total[0] += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            output = net(torch.randn(4, 3, 32, 32))
+        saved[name] = total[0]
+        output.sum().backward()
+    assert saved["again"] < saved["kept"] / 2

@@ -9,6 +9,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from albums import an_album
 
 from bench import train as module
 from bench.batches import Batches
@@ -16,6 +17,7 @@ from bench.cell import Arch, Cell, Recipe
 from bench.errors import DeviceError
 from bench.evaluation import MEASURED, Evaluation
 from bench.replay import Replay
+from bench.stream import Loading
 from bench.train import Training, parameter_groups, train
 
 RECIPE = Recipe(
@@ -297,3 +299,103 @@ def test_a_gpu_trains_as_the_cpu_does(digits, precision):
     (gpu,) = train(a_cell(recipe), digits, "cuda")
     assert gpu.train_error == pytest.approx(cpu.train_error, abs=0.1)
     assert gpu.peak_allocated_bytes > 0 and gpu.peak_reserved_bytes >= gpu.peak_allocated_bytes
+
+
+# ---- images of any size, groups, plateaus ----
+
+VIEWS = Recipe(
+    iterations=6, batch=8, lr=0.05, drops=(3,), crop_padding=0, eval_every=3, split="holdout", last_batch="drop",
+    crop_size=32, scale=(36, 48), colour="own",
+)  # fmt: skip
+
+
+@pytest.fixture
+def album(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESBENCH_CACHE", str(tmp_path / "cache"))
+    return an_album(tmp_path / "album")
+
+
+def run(training: Training, points: list[Evaluation]) -> list[Evaluation]:
+    while not training.ended:
+        training.advance(training.next_evaluation)
+        points.append(training.evaluate())
+    return points
+
+
+def saved_and_loaded(training: Training):
+    file = io.BytesIO()
+    torch.save(training.state(), file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("stop", [0, 1, 3, 5])
+def test_a_restart_changes_no_bit_of_a_training_on_files(album, stop):
+    cell = Cell(
+        Arch("imagenet", 18, "B", 1 / 16), dataclasses.replace(VIEWS, norm_batch=4, recompute=True), "digits", 1
+    )
+    whole = run(Training(cell, album), [])
+    first, points = Training(cell, album), []
+    while first.iteration < stop:
+        first.advance(min(first.next_evaluation, stop))
+        if first.iteration == first.next_evaluation:
+            points.append(first.evaluate())
+    second = Training(cell, album, loading=Loading(loaders=1))
+    second.restore(saved_and_loaded(first))
+    assert results(run(second, points)) == results(whole)
+    assert second.loading["loaders"] == 1 and second.loading["data_seconds"] > first.loading["data_seconds"]
+    assert whole[-1].validation_error is not None and whole[-1].epoch == 6 / 2
+
+
+def test_a_training_on_files_learns(album):
+    recipe = dataclasses.replace(VIEWS, iterations=30, drops=(25,), eval_every=30)
+    cell = Cell(Arch("imagenet", 18, "A", 1 / 16), recipe, "digits", 0)
+    (point,) = run(Training(cell, album), [])
+    assert point.train_error < 0.2 and point.test_error < 0.4  # dark and bright
+
+
+def test_a_group_is_normalised_alone(digits):
+    """A step with groups is the mean of the gradients of nets that saw one each, in float64."""
+    recipe = dataclasses.replace(RECIPE, last_batch="drop", norm_batch=16, weight_decay=0.0, momentum=0.0)
+    training = Training(a_cell(recipe, shortcut="B"), digits)
+    reference = copy.deepcopy(training.net).double().train()
+    images, labels = Batches(training._data, recipe, 1).at(0)
+    for shown, wanted in zip(images.double().split(16), labels.split(16), strict=True):
+        (F.cross_entropy(reference(shown), wanted) / 4).backward()
+    before = [p.detach().double().clone() for p in training.net.parameters()]
+    training.advance(1)
+    for mine, was, other in zip(training.net.parameters(), before, reference.parameters(), strict=True):
+        assert torch.allclose(mine.double(), was - 0.05 * other.grad, atol=1e-6)
+
+
+def test_one_group_is_no_group(digits):
+    recipe = dataclasses.replace(RECIPE, last_batch="drop")
+    plain = run(Training(a_cell(recipe), digits), [])
+    grouped = run(Training(a_cell(dataclasses.replace(recipe, norm_batch=64)), digits), [])
+    assert results(plain) == results(grouped)
+
+
+def test_the_rate_drops_at_plateaus_and_a_restart_knows_them(digits):
+    recipe = dataclasses.replace(RECIPE, drops=(), plateau=1, plateau_gain=1.0, plateau_on="validation", eval_every=2)
+    points = run(Training(a_cell(recipe), digits), [])
+    # nothing gains a whole: the first evaluation ends what was infinite, each later one is a plateau
+    assert [point.lr for point in points] == pytest.approx([0.05, 0.05, 0.005, 0.0005, 5e-5, 5e-6])
+    first = Training(a_cell(recipe), digits)
+    again = [first.advance(2) or first.evaluate(), first.advance(4) or first.evaluate()]
+    second = Training(a_cell(recipe), digits)
+    second.restore(saved_and_loaded(first))
+    assert results(run(second, again)) == results(points)
+
+
+def test_recomputing_changes_no_bit_of_a_training(digits):
+    plain = run(Training(a_cell(), digits), [])
+    assert results(run(Training(a_cell(dataclasses.replace(RECIPE, recompute=True)), digits), [])) == results(plain)
+    half = dataclasses.replace(RECIPE, precision="bf16")
+    plain = run(Training(a_cell(half), digits), [])
+    assert results(run(Training(a_cell(dataclasses.replace(half, recompute=True)), digits), [])) == results(plain)
+
+
+def test_decoding_on_a_gpu_needs_one(album):
+    cell = Cell(Arch("imagenet", 18), dataclasses.replace(VIEWS, decoding="gpu"), "digits", 1)
+    with pytest.raises(DeviceError, match='decoding = "gpu" needs a CUDA device'):
+        Training(cell, album)
