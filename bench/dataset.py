@@ -6,14 +6,13 @@ import hashlib
 import json
 import logging
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench import builtin, decode
+from bench import builtin, decode, shards
 from bench.decode import Decoded, Files
 from bench.errors import DataError
 from bench.host import cache_directory
@@ -88,10 +87,10 @@ def load(source: Source, cache: Path | None = None) -> Dataset:
     """
     try:
         files = decode.files_of(source)
-        origin = _origin(source, files)
+        origin = decode.origin(source, files)
     except OSError as error:
         raise DataError(f"{source}: {error}") from None
-    entry = (cache_directory() if cache is None else cache) / _key(source)
+    entry = (cache_directory() if cache is None else cache) / source.cache_key
     if cached := _read(entry, source, origin):
         return cached
     train, test, names = _decoded(source, files)
@@ -111,7 +110,8 @@ def _decoded(source: Source, files: Files) -> Decoded:
         return builtin.noise(source)
     if source.kind in builtin.DOWNLOADED:
         return builtin.cifar(source)
-    return decode.parquet(source, files) if source.kind == "parquet" else decode.folder(source, files)
+    decoders = {"parquet": decode.parquet, "folder": decode.folder, "webdataset": shards.decoded}
+    return decoders[source.kind](source, files)
 
 
 # The cache of a data set: KEY.npy, every array's bytes in one run, and KEY.json, which says how to read them. The
@@ -156,17 +156,3 @@ def _checksum(arrays: dict[str, np.ndarray]) -> str:
     for array in arrays.values():
         digest.update(array.data)
     return digest.hexdigest()
-
-
-def _key(source: Source) -> str:
-    if not source.directory:
-        return source.kind
-    place = hashlib.sha256(os.fsencode(Path(source.directory).resolve())).hexdigest()
-    return f"{source.kind}-{source.label}-{place[:12]}"
-
-
-def _origin(source: Source, files: Files) -> str:
-    """A hash of the source files' names, sizes and times; built-in data never changes."""
-    stats = [(path.relative_to(source.directory), path.stat()) for part in files for path in part]
-    listing = [(str(name), stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator
@@ -52,7 +53,7 @@ def files_of(source: Source) -> Files:
     root = Path(source.directory)
     if not root.is_dir():
         raise DataError(f"{source}: there is no such folder")
-    files, pattern = _parquet_files(root) if source.kind == "parquet" else _folder_files(root)
+    files, pattern = FINDERS[source.kind](root)
     for part, name in ((files.train, "train"), (files.test, "test")):
         if not part:
             raise DataError(f"{source}: no {name} images; expected: {pattern.format(name)}")
@@ -84,6 +85,22 @@ def _folder_files(root: Path) -> tuple[Files, str]:
     return Files(find("train"), next(filter(None, tests), [])), "{}/CLASS/*.png, or another image format"
 
 
+def _shard_files(root: Path) -> tuple[Files, str]:
+    """train*.tar or NAME-train*.tar; the same with test, else with val."""
+    train, test, val = (sorted([*root.glob(f"{p}*.tar"), *root.glob(f"*-{p}*.tar")]) for p in ("train", "test", "val"))
+    return Files(train, test or val), "{}*.tar, uncompressed"
+
+
+FINDERS = {"parquet": _parquet_files, "folder": _folder_files, "webdataset": _shard_files}
+
+
+def origin(source: Source, files: Files) -> str:
+    """A hash of the source files' names, sizes and times; built-in data never changes."""
+    stats = [(path.relative_to(source.directory), path.stat()) for part in files for path in part]
+    listing = [(str(name), stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
 def folder(source: Source, files: Files) -> Decoded:
     """Decode a folder for each part, in it a folder for each class.
 
@@ -99,7 +116,7 @@ def folder(source: Source, files: Files) -> Decoded:
         known = ", ".join(names)
         raise DataError(f"{unknown[0]}: no training image has class {name(unknown[0])!r}; the classes: {known}")
     rows = (((str(path), path, names.index(name(path))) for path in part) for part in files)
-    return _decode(source, rows, [len(part) for part in files], names)
+    return stacked(source, rows, [len(part) for part in files], names)
 
 
 def parquet(source: Source, files: Files) -> Decoded:
@@ -112,13 +129,18 @@ def parquet(source: Source, files: Files) -> Decoded:
     for part in files:
         counts.append(0)
         for file in part:
-            with _opened(file) as table:
+            with opened(file) as table:
                 counts[-1] += table.metadata.num_rows
-    return _decode(source, map(_parquet_rows, files), counts, _class_names(files.train[0]))
+    return stacked(source, map(_parquet_rows, files), counts, class_names(files.train[0]))
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator[pq.ParquetFile]:
+def opened(file: Path) -> Iterator[pq.ParquetFile]:
+    """A parquet file to read.
+
+    Raises:
+        DataError: naming it, when it cannot be, or not to its end.
+    """
     try:
         with pq.ParquetFile(file) as table:
             yield table
@@ -128,18 +150,22 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
 
 def _parquet_rows(files: list[Path]) -> Iterator[Row]:
     for file in files:
-        with _opened(file) as table:
-            image, label = _columns(file, table.schema_arrow)
-            column, _, inner = image.partition(".")
-            row = 0
-            for batch in table.iter_batches(BATCH_ROWS, columns=[image, label]):
-                images = pc.struct_field(batch[column], inner) if inner else batch[column]
-                for data, number in zip(images.to_pylist(), batch[label].to_pylist(), strict=True):
-                    yield f"{file}, row {row}", io.BytesIO(data or b""), number
-                    row += 1
+        for row, (data, label) in enumerate(encoded_rows(file)):
+            yield f"{file}, row {row}", io.BytesIO(data), label
 
 
-def _columns(file: Path, schema: pa.Schema) -> tuple[str, str]:
+def encoded_rows(file: Path) -> Iterator[tuple[bytes, int | None]]:
+    """The images of a parquet file as they are encoded, and their labels."""
+    with opened(file) as table:
+        image, label = columns_of(file, table.schema_arrow)
+        column, _, inner = image.partition(".")
+        for batch in table.iter_batches(BATCH_ROWS, columns=[image, label]):
+            images = pc.struct_field(batch[column], inner) if inner else batch[column]
+            for data, number in zip(images.to_pylist(), batch[label].to_pylist(), strict=True):
+                yield data or b"", number
+
+
+def columns_of(file: Path, schema: pa.Schema) -> tuple[str, str]:
     """The columns to read: images (plain bytes, or the `bytes` of a struct) and labels."""
 
     def first(*names: str) -> pa.Field:
@@ -158,11 +184,11 @@ def _columns(file: Path, schema: pa.Schema) -> tuple[str, str]:
     return f"{image.name}.bytes" if inner else image.name, label.name
 
 
-def _class_names(file: Path) -> tuple[str, ...] | None:
+def class_names(file: Path) -> tuple[str, ...] | None:
     """The names that the hub's own metadata gives the labels, if any."""
-    with _opened(file) as table:
+    with opened(file) as table:
         schema = table.schema_arrow
-        label = _columns(file, schema)[1]
+        label = columns_of(file, schema)[1]
     try:
         names = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]["names"]
     except (KeyError, TypeError, ValueError):
@@ -170,31 +196,37 @@ def _class_names(file: Path) -> tuple[str, ...] | None:
     return tuple(map(str, names)) if isinstance(names, list) and names else None
 
 
-def _decode(source: Source, rows: Iterable[Iterable[Row]], counts: list[int], names: tuple[str, ...] | None) -> Decoded:
+def stacked(source: Source, rows: Iterable[Iterable[Row]], counts: list[int], names: tuple[str, ...] | None) -> Decoded:
     """Decode the rows of both parts: grey when every image is, else RGB with grey images' channels equal."""
     train_rows, test_rows = rows
     train_count, test_count = counts
     if not (train_count and test_count):
         raise DataError(f"{source}: {train_count} training and {test_count} test images; allowed: at least one of each")
     train, grey = _stack(train_rows, train_count, len(names) if names else train_count)  # K classes need K images
-    if not names:
-        used = np.unique(train.labels)
-        if (missing := np.flatnonzero(used != np.arange(len(used)))).size:
-            raise DataError(f"{source}: labels go up to {used[-1]}, but no training image has label {missing[0]}")
-        names = tuple(map(str, used))
+    names = names or numbered(source, train.labels)
     test, test_grey = _stack(test_rows, test_count, len(names), train.images.shape[-1])
     if grey and test_grey:
         train, test = (Part(np.ascontiguousarray(part.images[:, :1]), part.labels) for part in (train, test))
     return train, test, names
 
 
+def numbered(source: Source, labels: np.ndarray) -> tuple[str, ...]:
+    """The labels themselves as names of the classes, where nothing names them.
+
+    Raises:
+        DataError: when one below the largest is missing.
+    """
+    used = np.unique(labels)
+    if (missing := np.flatnonzero(used != np.arange(len(used)))).size:
+        raise DataError(f"{source}: labels go up to {used[-1]}, but no training image has label {missing[0]}")
+    return tuple(map(str, used))
+
+
 def _stack(rows: Iterable[Row], count: int, classes: int, side: int | None = None) -> tuple[Part, bool]:
     """The images, in three channels, and labels of `count` rows; and whether all images are grey."""
     images, labels, grey = np.empty(0, np.uint8), np.empty(count, np.int64), True
     for index, (where, file, label) in enumerate(rows):
-        if label is None or not 0 <= label < classes:
-            given = "is missing" if label is None else label
-            raise DataError(f"{where}: label {given}; allowed: whole numbers from 0 to {classes - 1}")
+        check_label(where, label, classes)
         pixels = read_image(where, file)
         height, width = pixels.shape[1:]
         side = side or height
@@ -205,6 +237,13 @@ def _stack(rows: Iterable[Row], count: int, classes: int, side: int | None = Non
         images[index], labels[index] = pixels, label
         grey = grey and len(pixels) == 1
     return Part(images, labels), grey
+
+
+def check_label(where: str, label: int | None, classes: int) -> None:
+    """Refuse a label that is none."""
+    if label is None or not 0 <= label < classes:
+        given = "is missing" if label is None else label
+        raise DataError(f"{where}: label {given}; allowed: whole numbers from 0 to {classes - 1}")
 
 
 def read_image(where: str, file: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from bench.errors import FieldError
 
 NOISE = ("noise32", "noise224")  # of CIFAR's and of ImageNet's shape: for timing, of which it is as good as images
 BUILT_IN = ("digits", "cifar10", "cifar100", *NOISE)
-FROM_DIRECTORY = ("parquet", "folder")
+FROM_DIRECTORY = ("parquet", "folder", "webdataset")
 SHAPES = {  # channels, pixels a side, classes
     "digits": (1, 8, 10),
     "cifar10": (3, 32, 10),
@@ -19,7 +20,7 @@ SHAPES = {  # channels, pixels a side, classes
     "noise32": (3, 32, 10),
     "noise224": (3, 224, 1000),
 }
-ALLOWED = "digits, cifar10, cifar100, noise32, noise224, parquet:DIR or folder:DIR"
+ALLOWED = "digits, cifar10, cifar100, noise32, noise224, parquet:DIR, folder:DIR or webdataset:DIR"
 _NAME = re.compile(r"[\w.+-][\w.+ -]{0,99}")
 
 
@@ -36,7 +37,7 @@ class Source:
 
     @classmethod
     def parse(cls, text: object) -> Source:
-        """Read a built-in name, `parquet:DIR` or `folder:DIR`.
+        """Read a built-in name, `parquet:DIR`, `folder:DIR` or `webdataset:DIR`.
 
         Raises:
             FieldError: for anything else.
@@ -59,6 +60,14 @@ class Source:
     def identity(self) -> str:
         """What a cell's id is made from; free of the machine's paths."""
         return f"{self.kind}:{self.label}" if self.kind in FROM_DIRECTORY else self.kind
+
+    @property
+    def cache_key(self) -> str:
+        """What a cache calls its entry: of two folders of one name, each has its own."""
+        if not self.directory:
+            return self.kind
+        place = hashlib.sha256(os.fsencode(Path(self.directory).resolve())).hexdigest()
+        return f"{self.kind}-{self.label}-{place[:12]}"
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.directory}" if self.kind in FROM_DIRECTORY else self.kind
