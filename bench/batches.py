@@ -7,7 +7,9 @@ making one is the same work each time and can be captured in a CUDA graph.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -131,6 +133,7 @@ class Batches:
     """
 
     seconds = 0.0  # that training waited for images
+    bad: Mapping[str, str] = MappingProxyType({})  # images that cannot be decoded: all were
 
     def __init__(self, data: DeviceData, recipe: Recipe, seed: int) -> None:
         images = len(data.train)

@@ -44,6 +44,8 @@ def run(options: Namespace) -> int:
         options.device,
         checkpoint_seconds=options.checkpoint_every,
         gang=options.gang,
+        loaders=options.loaders,
+        bad_images=options.bad_images,
         analysis=not options.no_analysis,
         keep_nets=options.keep_nets,
     )

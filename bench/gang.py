@@ -94,6 +94,8 @@ def run_cells(job: dict[str, Any], caller: Caller) -> None:
 
 
 def _without_memory(point: dict[str, Any]) -> dict[str, Any]:
+    if "iteration" not in point:
+        return point  # something said
     return point | {"peak_allocated_bytes": None, "peak_reserved_bytes": None}
 
 

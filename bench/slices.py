@@ -145,7 +145,9 @@ class _Slicer:
             self._told(f"{job.cell.label}: {reason}; its output is in {self._store.log(job.cell.id)}")
 
     def _say_how_far(self, job: _Job, message: Any) -> None:
-        if time.monotonic() - job.said > SILENCE_SECONDS:
+        if isinstance(message, dict) and "said" in message:
+            self._told(f"{job.cell.label}: {message['said']}")
+        elif time.monotonic() - job.said > SILENCE_SECONDS:
             job.said = time.monotonic()
             what = (
                 f"{message} of {self._slicing.points} points"

@@ -8,7 +8,6 @@ device's work, on tensors that stay where they are. What chance decides is a fun
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ from bench.split import split
 
 PREFETCHED = 4  # batches a loader works ahead
 FAIL, SKIP = "fail", "skip"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ class Stream:
         self.mean = torch.from_numpy(found.mean)[None].to(self.device, memory_format=memory_format)
         shifts = pixels.colour_shifts(found, recipe)
         self._shifts = None if shifts is None else torch.tensor(shifts, dtype=torch.float32)
-        self.bad: set[str] = set()
+        self.bad: dict[str, str] = {}  # images that could not be decoded, and why
         self.seconds = 0.0  # that training waited for views
         self._draws = lru_cache(3)(lambda number: Draws.draw(images, recipe.scale, seed, number))
         self._next = -1  # the iteration whose batch the loaders give next
@@ -143,7 +141,7 @@ class Stream:
             asked = (self.items(number) for number in range(iteration, self.recipe.iterations))
             self._loaded = self._load(self.album.train, self._trained, asked)
         shown, labels, bad = next(self._loaded)
-        self._tell(self.album.train, bad)
+        self._note_bad(self.album.train, bad)
         self.seconds += time.perf_counter() - began
         draws, here = self._draws(iteration // self.steps_per_epoch), self._span(iteration)
         size = len(labels)
@@ -192,7 +190,7 @@ class Stream:
     def fetch(self) -> None:
         """Wait for the next batch of the pass."""
         shown, labels, bad = next(self._passing)
-        self._tell(self._pages, bad)
+        self._note_bad(self._pages, bad)
         self._evaluated[: len(labels)].copy_(shown, non_blocking=True)
         self._evaluated_labels[: len(labels)].copy_(labels, non_blocking=True)
 
@@ -220,11 +218,16 @@ class Stream:
             multiprocessing_context="fork" if loaders else None,
         )
 
-    def _tell(self, pages: Pages, bad: list[tuple[int, str]]) -> None:
+    def _note_bad(self, pages: Pages, bad: list[tuple[int, str]]) -> None:
         for number, reason in bad:
-            name = pages.name(number)
-            if self.loading.bad_images == FAIL:
-                raise DataError(f"{name}: cannot be decoded: {reason} (--bad-images skip leaves it out)")
-            if name not in self.bad:
-                self.bad.add(name)
-                _log.warning("%s is skipped: %s", name, reason)
+            self.note_bad(pages.name(number), reason)
+
+    def note_bad(self, name: str, reason: str) -> None:
+        """Take note of an image that cannot be decoded.
+
+        Raises:
+            DataError: unless such images are skipped.
+        """
+        if self.loading.bad_images == FAIL:
+            raise DataError(f"{name}: cannot be decoded: {reason} (--bad-images skip leaves it out)")
+        self.bad.setdefault(name, reason)

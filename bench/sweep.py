@@ -36,7 +36,9 @@ class Options:
 
     `workers` side by side: None for one a core, or one a GPU. `retries` after a failed attempt. `timeout` in seconds an
     attempt, None for none. `device` is auto, cpu or cuda. `gang`, how many cells of one net a GPU trains at once, None
-    for what it does best; a CPU trains one. `analysis` records the layers at each evaluation, `keep_nets`
+    for what it does best; a CPU trains one. Images of any size are read by `loaders` processes beside a cell's own:
+    None for its share of the cores on a GPU, for none on a CPU; one that cannot be decoded fails the cell, or
+    (`bad_images` "skip") another takes its place. `analysis` records the layers at each evaluation, `keep_nets`
     keeps the trained nets.
     """
 
@@ -45,6 +47,8 @@ class Options:
     timeout: float | None = None
     device: str = "auto"
     gang: int | None = None
+    loaders: int | None = None
+    bad_images: str = "fail"
     checkpoint_seconds: float = 10.0
     analysis: bool = True
     keep_nets: bool = False
@@ -211,10 +215,11 @@ class _Sweep:
                 self._watcher.note("a CPU trains one cell a process: --gang changes nothing")
             return lambda _: 1
         if size := self._options.gang:
-            return lambda _: size
+            return lambda cell: 1 if cell.recipe.crop_size else size
         slot = self._slots[0]
         log = self._store.log("gangs")
-        sizes = sizing.gang_sizes(waiting, self._job(slot), slot.environment, self._host.id, self._watcher.note, log)
+        small = [cell for cell in waiting if not cell.recipe.crop_size]  # others have loader processes, and fill a GPU
+        sizes = sizing.gang_sizes(small, self._job(slot), slot.environment, self._host.id, self._watcher.note, log)
         return lambda cell: sizes.get(cell.net, 1)
 
     def _check_data(self) -> None:
@@ -237,9 +242,15 @@ class _Sweep:
                 "checkpoint": str(self._store.checkpoint(cell.id)),
                 "checkpoint_seconds": self._options.checkpoint_seconds,
                 "analysis": self._options.analysis,
+                "loading": {"loaders": self._loaders(slot), "bad_images": self._options.bad_images},
                 "net": str(self._store.unclaimed_net(cell.id)) if self._options.keep_nets else None,
             }
         )
+
+    def _loaders(self, slot: Slot) -> int:
+        if self._options.loaders is not None:
+            return self._options.loaders
+        return 0 if slot.device == "cpu" else max(1, host.cores() // len(self._slots))
 
     def _start(self, cells: list[Cell], number: int) -> None:
         slot = self._free.pop(0)
@@ -282,6 +293,9 @@ class _Sweep:
         if event.key not in self._under_way:
             return []  # of a gang that died after this cell's end
         attempt = self._under_way[event.key]
+        if isinstance(event, Sent) and "said" in event.message:
+            self._watcher.note(f"{attempt.cell.label}: {event.message['said']}")
+            return []
         if isinstance(event, Sent):
             point = Evaluation(**event.message)
             attempt.curve[point.iteration] = point

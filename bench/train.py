@@ -30,6 +30,7 @@ from bench.tally import Tally
 from bench.working import Working
 
 if TYPE_CHECKING:
+    from bench.accuracy import Accuracy
     from bench.stream import Loading, Stream
 
 EVALUATION_BATCH = 500  # images: of 50 to 1,200 the fastest for ResNet-56 on digits, on a 2-core AMD EPYC
@@ -133,10 +134,20 @@ class Training:
     def loading(self) -> dict[str, Any] | None:
         """Of images of any size: the processes that read them, how long training waited for them, and how many could
         not be decoded; None of others."""
-        if isinstance(self._batches, Batches):
+        if not self.streamed:
             return None
         feed = self._batches
         return {"loaders": feed.loading.loaders, "data_seconds": feed.seconds, "bad_images": len(feed.bad)}
+
+    @property
+    def streamed(self) -> bool:
+        """Whether images are read while training, at any size."""
+        return self.cell.recipe.crop_size > 0
+
+    @property
+    def bad_images(self) -> dict[str, str]:
+        """The images that could not be decoded so far, by name, and why."""
+        return self._batches.bad
 
     @property
     def module(self) -> nn.Module:
@@ -293,6 +304,27 @@ class Training:
         images, labels = self._data.evaluation_batch(part, size)
         logits = self._working(images)
         self._measured.add(logits, labels, F.cross_entropy(logits, labels))
+
+    def test(self, protocol: str, told: Callable[[int], None] | None = None) -> Accuracy:
+        """Test on an album's test images (`bench.protocols.test`); `told` hears how many are done, and may raise."""
+        from bench import protocols
+
+        feed = self._batches
+        with self.stream():
+            self._working.refresh()
+            return protocols.test(
+                self.module,
+                feed.album.test,
+                range(len(feed.album.test)),
+                protocol,
+                crop=self.cell.recipe.crop_size,
+                normalise=feed.normalise,
+                device=self.device,
+                batch=EVALUATION_BATCH,
+                loaders=feed.loading.loaders,
+                told=told,
+                bad=feed.note_bad,
+            )
 
     def state(self) -> dict[str, Any]:
         """Everything that decides how training goes on: tensors and plain values, loadable with weights_only.

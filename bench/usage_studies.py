@@ -107,6 +107,18 @@ def _add_run(subparsers: Any) -> None:
     parser.add_argument("--retries", type=count(0), default=1, help="new attempts after a failed one (default: 1)")
     parser.add_argument("--timeout", type=seconds, help="seconds an attempt may take (default: no limit)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where cells run")
+    parser.add_argument(
+        "--loaders",
+        type=count(0),
+        metavar="N",
+        help="processes that read a cell's images, of any size (default: on a GPU its share of the cores, on a CPU 0)",
+    )
+    parser.add_argument(
+        "--bad-images",
+        choices=("fail", "skip"),
+        default="fail",
+        help="what an image does that cannot be decoded: fail the cell, or be skipped and told of (default: fail)",
+    )
     parser.add_argument("--no-analysis", action="store_true", help="do not record layers' responses and gradients")
     parser.add_argument("--keep-nets", action="store_true", help="keep the trained nets, for `resbench slices`")
     parser.add_argument(

@@ -7,11 +7,12 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from bench import dataset, landscape
+from bench.album import Album
 from bench.analysis import Slicing
 from bench.cell import Arch, Cell
 from bench.cost import cost_of
@@ -22,7 +23,10 @@ from bench.host import Toolkit, cache_directory
 from bench.measure import Wait, peak_memory
 from bench.parts import replacing
 from bench.source import SHAPES, Source
-from bench.train import Training
+from bench.train import Training, images_of
+
+if TYPE_CHECKING:
+    from bench.stream import Loading
 
 CHUNK_SECONDS = 0.25  # of steps between two looks at the clock: how soon a cell notices that it should stop
 _log = logging.getLogger(__name__)
@@ -39,13 +43,17 @@ class Caller(Protocol):
 
 
 def run_cell(job: dict[str, Any], caller: Caller, wait: Wait = torch.cuda.Event.synchronize) -> dict[str, Any]:
-    """Train one cell, sending each evaluation, and return `{"curve": ..., "layers": ..., "base_rss_bytes": ...}`.
+    """Train one cell, sending each evaluation, and return what became of it.
 
     `job`: `cell` (flat fields), `source` (with its place), `device` (a torch device), `threads`, `checkpoint` (a path),
     `checkpoint_seconds` (between two checkpoints), `data_sha256` (what earlier runs saw, or None), `analysis` (whether
-    to probe the layers), `net` (a path where to keep the trained net, or None). `layers` are the `names` of the layers
-    and the fields of their `readings`, None without analysis. An existing checkpoint is resumed. Asked to stop, it
-    writes a checkpoint and returns `{"curve": None}`. `wait` is how it waits for an event of its stream.
+    to probe the layers), `net` (a path where to keep the trained net, or None), `loading` (the fields of a
+    `stream.Loading`, where the cell's images are of any size). `wait` is how it waits for an event of its stream.
+
+    Returns `curve`, and `layers` (the `names` of the layers and the fields of their `readings`, None without analysis),
+    `base_rss_bytes`, `tests` (the columns of `run.TESTS`) and `loading` (what `Training.loading` tells), both None
+    where images are arrays. Sends also `{"said": a line to show}`. An existing checkpoint is resumed. Asked to stop, it
+    writes a checkpoint and returns `{"curve": None}`.
 
     Raises:
         DataError: when the data is not what earlier runs recorded under its name.
@@ -57,7 +65,7 @@ def run_cell(job: dict[str, Any], caller: Caller, wait: Wait = torch.cuda.Event.
     for point in curve:
         caller.send(asdict(point))
     written = time.monotonic()
-    steps = 1
+    steps, bad = 1, 0
     while not training.ended:
         started = time.monotonic()
         training.advance(min(training.next_evaluation, training.iteration + steps))
@@ -66,24 +74,67 @@ def run_cell(job: dict[str, Any], caller: Caller, wait: Wait = torch.cuda.Event.
         if training.iteration == training.next_evaluation:
             curve.append(training.evaluate())
             caller.send(asdict(curve[-1]))
+        bad = _tell_bad(training, caller, bad)
         stopping = caller.stopping()
         if stopping or training.ended or time.monotonic() - written > job["checkpoint_seconds"]:
             _save(training, curve, checkpoint, cell)
             written = time.monotonic()
         if stopping and not training.ended:
             return {"curve": None}
+    tests = None
+    if training.streamed and not training.diverged:
+        try:
+            tests = _tests(training, caller)
+        except Stopped:
+            return {"curve": None}
+        _tell_bad(training, caller, bad)
     if job["net"] is not None:
         _keep(training, Path(job["net"]), cell)
     layers = training.probe and {"names": training.probe.names, "readings": [*map(vars, training.probe.readings)]}
-    return {"curve": [asdict(point) for point in curve], "layers": layers, "base_rss_bytes": base}
+    curve = [asdict(point) for point in curve]
+    return {"curve": curve, "layers": layers, "base_rss_bytes": base, "tests": tests, "loading": training.loading}
 
 
-def prepare(job: dict[str, Any]) -> tuple[Cell, Dataset]:
+class Stopped(Exception):  # noqa: N818 - no error
+    """The parent asked for an end between two checkpoints."""
+
+
+def _tell_bad(training: Training, caller: Caller, told: int) -> int:
+    """Tell of the images that could not be decoded, those after the first `told`; how many are told of then."""
+    found = list(training.bad_images.items())
+    for name, reason in found[told:]:
+        caller.send({"said": f"{name} is skipped, for it cannot be decoded: {reason}"})
+    return len(found)
+
+
+def _tests(training: Training, caller: Caller) -> dict[str, float]:
+    """The last net's errors as section 3.4 tests, by their columns in `runs`.
+
+    Raises:
+        Stopped: when asked to.
+    """
+
+    def heard(_: int) -> None:
+        if caller.stopping():
+            raise Stopped
+
+    single, ten, many = (training.test(protocol, heard) for protocol in ("single", "10-crop", "multi-scale"))
+    return {
+        "top5_error": single.top5,
+        "top1_error_10crop": ten.top1,
+        "top5_error_10crop": ten.top5,
+        "top1_error_multiscale": many.top1,
+        "top5_error_multiscale": many.top5,
+    }
+
+
+def prepare(job: dict[str, Any]) -> tuple[Cell, Dataset | Album]:
     """Set the process up for a job; its cell and the data set, which must be that of earlier runs."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_directory() / "compiled"))  # seeds share it
     torch.set_num_threads(job["threads"])
     torch.set_flush_denormal(True)  # plain nets' vanishing activations are denormal: 10 times slower, and noise
-    cell, images = Cell.from_flat(job["cell"]), dataset.load(Source.parse(job["source"]))
+    cell = Cell.from_flat(job["cell"])
+    images = images_of(cell, Source.parse(job["source"]), job["data_sha256"])
     if job["data_sha256"] not in (None, images.sha256):
         raise DataError(
             f"{job['source']} has checksum {images.sha256[:12]}, but recorded runs name other images {cell.data} "
@@ -104,11 +155,18 @@ def _keep(training: Training, path: Path, cell: Cell) -> None:
         torch.save({"cell_id": cell.id, "net": net}, temporary)
 
 
-def _start(cell: Cell, images: Dataset, job: dict[str, Any], wait: Wait) -> tuple[Training, list[Evaluation]]:
+def _loading(job: dict[str, Any]) -> Loading:
+    from bench.stream import Loading  # with torchvision, which takes 2 s to import
+
+    return Loading(**job.get("loading", {}))
+
+
+def _start(cell: Cell, images: Dataset | Album, job: dict[str, Any], wait: Wait) -> tuple[Training, list[Evaluation]]:
     """Where an earlier attempt left off, or the beginning; a checkpoint that cannot be used is set aside."""
 
     def begin() -> Training:
-        return Training(cell, images, job["device"], probing=job["analysis"], wait=wait)
+        loading = _loading(job) if cell.recipe.crop_size else None
+        return Training(cell, images, job["device"], probing=job["analysis"], wait=wait, loading=loading)
 
     training, path = begin(), Path(job["checkpoint"])
     if not path.exists():
@@ -137,7 +195,7 @@ def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
         DataError: when the data is not what the run saw, or the net is damaged or another cell's.
     """
     cell, images = prepare(job)
-    training = Training(cell, images, job["device"])
+    training = Training(cell, images, job["device"], loading=_loading(job) if cell.recipe.crop_size else None)
     path, slicing = Path(job["net"]), Slicing(**job["slicing"])
     try:
         with training.stream():
