@@ -9,27 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bench import views
+from bench.album import Pages
 
 AT_ONCE = 8  # images that a process hands over together
 
 Cut = Callable[[Tensor], list[Tensor]]
-
-
-class Pages(Protocol):
-    """A part of an album, as a test reads it."""
-
-    labels: Sequence[int]
-
-    def read(self, number: int) -> bytes: ...
-
-    def name(self, number: int) -> str: ...
 
 
 @dataclass(frozen=True, eq=False)

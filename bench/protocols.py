@@ -18,7 +18,8 @@ from torchvision.transforms.v2 import functional as transforms
 
 from bench import field, views
 from bench.accuracy import PROTOCOLS, TOP, Accuracy
-from bench.cuts import Cuts, Pages, loading
+from bench.album import Pages
+from bench.cuts import Cuts, loading
 from bench.nets import ResNet
 
 SIDES, CROP = (224, 256, 384, 480, 640), 224  # the paper's shorter sides, and the crop they go with

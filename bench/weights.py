@@ -23,8 +23,8 @@ def load(path: Path, arch: Arch) -> ResNet:
     one stride fit the net of the other, and are wrong in it.
 
     Raises:
-        InputError: for a file that cannot be read, or whose weights are not this net's: names the first that is lacking,
-            unknown or of another shape.
+        InputError: for a file that cannot be read, or whose weights are not this net's: names the first that is
+            lacking, unknown or of another shape.
     """
     found = _read(path)
     head, stem = (found.get(name) for name in ("fc.weight", "conv1.weight"))

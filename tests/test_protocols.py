@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from albums import Pages, image, pages, png
+from pagesof import Pages, image, pages, png
 from torchvision.transforms.v2 import functional as transforms
 
 from bench import cuts, protocols, weights
@@ -16,6 +16,8 @@ from bench.cell import Arch
 from bench.errors import FieldError
 from bench.nets import build
 from bench.working import Working
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIZES = [(40, 53), (53, 40), (64, 64), (90, 70), (41, 53), (40, 53), (33, 97), (18, 20), (40, 53), (53, 40), (71, 72)]
 NETS = {"imagenet": (Arch("imagenet", 18, "B", 1 / 8), 40), "cifar": (Arch(depth=8, shortcut="A", width=0.5), 16)}
@@ -138,10 +140,11 @@ def test_errors_are_those_counted_one_by_one(protocol, scores):
     net, crop = net_of("imagenet")
     album = pages(SIZES * 3)
     run(net, crop, album, protocol)
-    truth = np.random.default_rng(0).integers(0, 12, len(album))
     wrong1 = wrong5 = 0
-    for number, label in enumerate(truth):
+    truth = []
+    for number in range(len(album)):
         ranking = sorted(range(12), key=lambda answer: -scores[number][answer])
+        truth.append(label := ranking[number % 8])
         wrong1 += ranking[0] != label
         wrong5 += label not in ranking[:5]
     assert 0 < wrong5 < wrong1 < len(album)
@@ -169,8 +172,10 @@ def test_with_torchvisions_net_and_transforms_a_single_crop_scores_the_same(tmp_
     protocols.test(net, album, range(3), "single", crop=224, normalise=normalise, device="cpu", batch=2)
     with torch.inference_mode():
         for number in range(3):
-            expected = reference(prepare(decoded(album, number))[None]).softmax(1)[0]
-            torch.testing.assert_close(scores[number], expected, rtol=1e-4, atol=1e-6)
+            theirs, ours = prepare(decoded(album, number)), protocols._single(decoded(album, number), 224)[0]
+            level = 1 / 255 / min(prepare.std)  # they resize in floating point and round, we in integers
+            torch.testing.assert_close(normalise(ours)[0], theirs, rtol=0, atol=1.01 * level)
+            torch.testing.assert_close(scores[number], reference(theirs[None]).softmax(1)[0], rtol=0, atol=1e-3)
 
 
 def test_the_papers_sides_and_others_in_proportion():
@@ -204,11 +209,11 @@ def test_processes_that_load_change_nothing(protocol, scores):
 
 def test_what_waits_is_bounded_and_classified_by_shapes(monkeypatch, scores):
     net, crop = net_of("cifar")
-    album = pages([(20 + number % 7, 31) for number in range(60)])
+    album = pages([(20 + number % 7, 31) for number in range(28)])
     run(net, crop, album, "multi-scale", batch=1_000)
     before = dict(scores)
     of_one = sum(piece.nbytes for piece in protocols._whole(image(20, 31), crop))
-    monkeypatch.setattr(protocols, "WAITING", 10 * of_one)
+    monkeypatch.setattr(protocols, "WAITING", 2 * of_one)
     most, shapes = [], []
 
     class Watched(protocols._Batches):
@@ -223,12 +228,12 @@ def test_what_waits_is_bounded_and_classified_by_shapes(monkeypatch, scores):
             super()._classify(shape)
 
     monkeypatch.setattr(protocols, "_Batches", Watched)
-    assert run(net, crop, album, "multi-scale", batch=20).images == 60
-    assert max(most) > 8 * of_one
+    assert run(net, crop, album, "multi-scale", batch=20).images == 28
+    assert max(most) > 1.5 * of_one  # it was reached
     for (views, _, height, width), count in shapes:
         assert count == 1 or views * count * height * width <= 20 * crop**2
-    assert max(count for _, count in shapes) > 5
-    for number in range(60):
+    assert max(count for _, count in shapes) > 2
+    for number in range(28):
         torch.testing.assert_close(scores[number], before[number], rtol=1e-9, atol=1e-12)
 
 
