@@ -113,13 +113,14 @@ class Linear(nn.Linear):
 class ResNet(nn.Sequential):
     """A net of either family, plain if `arch.shortcut` is "none" (Table 1; section 4.2).
 
-    Takes images of any size: CIFAR nets divide it by 4, ImageNet nets by 32, rounding up.
+    Takes images of any size: CIFAR nets divide it by 4, ImageNet nets by 32 (`reduction`), rounding up.
     """
 
     def __init__(self, arch: Arch, channels: int, classes: int) -> None:
         super().__init__()
         outputs = stages(arch)[0][0]  # the stem has the first stage's filters
         size, stride = (3, 1) if arch.family == "cifar" else (7, 2)
+        self.reduction = 4 if arch.family == "cifar" else 32
         self.conv1 = Convolution(channels, outputs, size, stride)
         self.bn1 = Normalisation(outputs)
         self.relu = nn.ReLU(inplace=True)
@@ -134,6 +135,14 @@ class ResNet(nn.Sequential):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.fc = Linear(outputs, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What is pooled in the end: images (N, C, H, W) to (N, F, ceil(H / reduction), ceil(W / reduction))."""
+        for name, module in self.named_children():
+            if name == "avgpool":
+                break
+            x = module(x)
+        return x
 
 
 def stages(arch: Arch) -> list[tuple[int, int]]:
