@@ -110,20 +110,13 @@ def _found(source: Source, listed: Any, entry: Path) -> _Found:
     if source.kind == "folder":
         train, test, classes = listed
         names = [[os.fsencode(name) for name in part.names] for part in (train, test)]
-        parts = tuple(_pages(source, part, n) for part, n in zip((train, test), names, strict=True))
-        return _Found(parts, classes, names)
+        root = Path(source.directory)
+        return _Found((folders.pages(root, train), folders.pages(root, test)), classes, names)
     if source.kind == "webdataset":
         train, test, classes, names = shards.pages(source, listed)
         return _Found((train, test), classes, names)
     train, test, classes = pack.pages(source, listed, Path(f"{entry}.bin"))
     return _Found((train, test), classes, ((), ()))
-
-
-def _pages(source: Source, part: Listing, names: list[bytes]) -> Pages:
-    count, folder = len(names), os.fsencode(f"{part.folder}/")
-    files = np.array([folder + name for name in names])
-    return Pages(Path(source.directory), files, np.arange(count, dtype=np.int32), np.zeros(count, np.int64),
-                 part.sizes, part.labels)  # fmt: skip
 
 
 def _origin(*parts: Listing) -> str:

@@ -44,6 +44,18 @@ def count(least: int, most: int = 999_999_999) -> Callable[[str], int]:
     return whole_number
 
 
+def sides(text: str) -> tuple[int, int]:
+    """Pixels from A to B, `96..320`, or a single number."""
+    first, dots, last = text.partition("..")
+    try:
+        least, most = count(8, 4096)(first), count(8, 4096)(last if dots else first)
+    except argparse.ArgumentTypeError:
+        least, most = 1, 0
+    if least > most:
+        raise argparse.ArgumentTypeError(f"{text!r}: pixels from A to B, as 96..320, both from 8 to 4096")
+    return least, most
+
+
 def odd(text: str) -> int:
     """An odd number of at least 3."""
     if (value := count(3)(text)) % 2 == 0:

@@ -6,15 +6,15 @@ import argparse
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from bench import usage_speed, usage_studies
+from bench import usage_data, usage_speed, usage_studies
 from bench.errors import EXIT_INTERRUPTED, EXIT_OK, ResbenchError
 
 EPILOG = """\
-exit codes: 0 done; 1 done, but cells failed, a claim contradicted, or a regression; 2 bad input; 3 a claim undecided or
-            untestable, or a comparison inconclusive; 4 nothing measured; 5 results cannot be read or written;
-            130 interrupted (run again to continue)
+exit codes: 0 done; 1 done, but cells failed, a claim contradicted, a regression, or a data set with faults; 2 bad
+            input; 3 a claim undecided or untestable, or a comparison inconclusive; 4 nothing measured; 5 results cannot
+            be read or written; 130 interrupted (run again to continue)
 
 examples:
   resbench run degradation                 the default study: digits, on a CPU in minutes
@@ -23,6 +23,7 @@ examples:
   resbench judge degradation               what the tables say of its claims
   resbench net --depth 56 --shortcut A     parameters and multiply-adds of a net
   resbench data cifar10                    download and verify CIFAR-10
+  resbench data imagenet-check imagenet    is ImageNet whole, and can all of it be decoded?
   resbench compare HEAD~1 HEAD             is this commit slower?
   resbench gate                            is it slower than this machine's history?
 """
@@ -30,7 +31,7 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
         with _terminable():
             return options.command(options)
@@ -63,7 +64,15 @@ def _terminable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """What was written; the name of a command may be two words."""
+    parser, commands = _parser()
+    name = " ".join(arguments[:2])
+    return parser.parse_args([name, *arguments[2:]] if name in commands else arguments)
+
+
+def _parser() -> tuple[argparse.ArgumentParser, Collection[str]]:
+    """The parser, and the names of the commands."""
     parser = argparse.ArgumentParser(
         prog="resbench",
         description="Benchmarks and ablations of residual learning.",
@@ -73,9 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.set_defaults(command=lambda options: _version() if options.version else _help(parser))
     subparsers = parser.add_subparsers(title="commands", metavar="")
-    usage_studies.add(subparsers)
-    usage_speed.add(subparsers)
-    return parser
+    for usage in (usage_studies, usage_data, usage_speed):
+        usage.add(subparsers)
+    return parser, subparsers.choices
 
 
 def _help(parser: argparse.ArgumentParser) -> int:

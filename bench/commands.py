@@ -203,20 +203,3 @@ def net(options: Namespace) -> int:
 
     plan.show_net(arch, size, options.channels, cost)
     return EXIT_OK
-
-
-def data(options: Namespace) -> int:
-    """Download, verify and describe a data set."""
-    from bench import builtin, dataset
-    from bench.source import Source
-
-    source = Source.parse(options.source)
-    if source.kind in builtin.DOWNLOADED:
-        builtin.download(source)
-    images = dataset.load(source)
-    channels, size, classes = images.shape
-    print(f"{source.identity}: {channels} x {size} x {size} pixels, {classes} classes")
-    print(f"training images: {len(images.train_labels):,}, of which a holdout takes {images.holdout:,} for validation")
-    print(f"test images: {len(images.test_labels):,}")
-    print(f"sha256: {images.sha256}")
-    return EXIT_OK

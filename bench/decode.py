@@ -23,6 +23,10 @@ BATCH_ROWS = 512  # of a parquet file, in memory at once
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".tif", ".tiff")
 
 
+class UnlikeSizesError(DataError):
+    """Images are not square and of one size; what may still be an album."""
+
+
 class Part(NamedTuple):
     """One part of a data set: images uint8 [N, C, H, W], of one size and square; labels int64 [N]."""
 
@@ -231,7 +235,9 @@ def _stack(rows: Iterable[Row], count: int, classes: int, side: int | None = Non
         height, width = pixels.shape[1:]
         side = side or height
         if (height, width) != (side, side):
-            raise DataError(f"{where}: {width} x {height} pixels; allowed: {side} x {side}, square and as the first")
+            raise UnlikeSizesError(
+                f"{where}: {width} x {height} pixels; allowed: {side} x {side}, square and as the first"
+            )
         if not index:
             images = np.empty((count, 3, side, side), np.uint8)
         images[index], labels[index] = pixels, label

@@ -8,9 +8,9 @@
     └── StoreError               5   results cannot be read or written
 
 Exit codes of every command: 0 the job is done (`judge`: every claim is supported; `compare`, `gate`: no regression); 1
-done, with cells that failed (`judge`: a claim is contradicted; `compare`, `gate`: a regression); 2 bad input; 3 a claim
-is undecided or untestable, and none contradicted (`compare`, `gate`: inconclusive); 4 nothing was measured; 5 results
-cannot be read or written; 130 interrupted (rerun to continue).
+done, with cells that failed (`judge`: a claim is contradicted; `compare`, `gate`: a regression; `data imagenet-check`:
+something is off); 2 bad input; 3 a claim is undecided or untestable, and none contradicted (`compare`, `gate`:
+inconclusive); 4 nothing was measured; 5 results cannot be read or written; 130 interrupted (rerun to continue).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ EXIT_OK = 0
 EXIT_CELLS_FAILED = 1
 EXIT_CONTRADICTED = 1
 EXIT_REGRESSION = 1
+EXIT_UNSOUND = 1
 EXIT_BAD_INPUT = 2
 EXIT_UNDECIDED = 3
 EXIT_NOTHING = 4

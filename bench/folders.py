@@ -16,6 +16,7 @@ import numpy as np
 from bench import groundtruth
 from bench.decode import SUFFIXES
 from bench.errors import DataError
+from bench.pages import Pages
 from bench.source import Source
 
 TESTS = ("test", "val", "valid", "validation")
@@ -56,6 +57,13 @@ def listed(source: Source, empty: bool = False) -> tuple[Listing, Listing, tuple
         raise DataError(f"{root / 'train' / without[0]}: no image in it; fill the class's folder, or remove it")
     classes = tuple(sorted(train))
     return _part("train", train, classes), _tests(source, root, classes), classes
+
+
+def pages(root: Path, part: Listing) -> Pages:
+    """The images of one part, each a file."""
+    count, files = len(part.names), np.array([os.fsencode(f"{part.folder}/{name}") for name in part.names])
+    start = np.zeros(count, np.int64)
+    return Pages(root, files, np.arange(count, dtype=np.int32), start, part.sizes, part.labels)
 
 
 def _tests(source: Source, root: Path, classes: tuple[str, ...]) -> Listing:

@@ -37,6 +37,14 @@ class Pages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def every(self, step: int, first: int = 0) -> Pages:
+        """Each `step`-th image from `first` on, of images that are files of their own."""
+        one = slice(first, None, step)
+        files, labels = self.files[self.file[one]], self.labels[one]
+        return Pages(
+            self.root, files, np.arange(len(files), dtype=np.int32), self.offset[one], self.length[one], labels
+        )
+
     def path(self, number: int) -> Path:
         """The file that holds an image."""
         return self.root / os.fsdecode(bytes(self.files[self.file[number]]))

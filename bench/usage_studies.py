@@ -1,4 +1,4 @@
-"""The command line of studies: what may be written after `resbench run`, `judge`, `slices`, `report`, `net`, `data`."""
+"""The command line of studies: what may be written after `resbench run`, `judge`, `slices`, `report`, `net`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from bench import commands
 from bench.arguments import add_arch, command, count, odd, seconds, span
-from bench.source import ALLOWED
 
 RUN_EPILOG = """\
 A study is a file, or the name of one in ablations/. Only pending cells run; what is recorded is never run again.
@@ -57,17 +56,6 @@ examples:
   resbench net --depth 50 --family imagenet --shortcut B --stride v1.5
   resbench net --depth 20 --shortcut none --size 8 --channels 1 --json
 """
-DATA_EPILOG = """\
-Data sets: digits (comes with scikit-learn), noise32 and noise224 (noise of CIFAR's and ImageNet's shape, for timing),
-cifar10 and cifar100 (downloaded by this command and no other), parquet:DIR (train*.parquet and test*.parquet, image
-bytes and labels), folder:DIR (train/<class>/*, test/<class>/*).
-Decoded images are cached in $RESBENCH_CACHE, or resbench in the user's cache folder.
-
-examples:
-  resbench data digits
-  resbench data cifar10
-  resbench data parquet:images
-"""
 
 
 def add(subparsers: Any) -> None:
@@ -77,7 +65,6 @@ def add(subparsers: Any) -> None:
     _add_report(subparsers)
     _add_judge(subparsers)
     _add_net(subparsers)
-    _add_data(subparsers)
 
 
 def add_study(parser: argparse.ArgumentParser, second: bool = False) -> None:
@@ -158,8 +145,3 @@ def _add_net(subparsers: Any) -> None:
     )
     add_arch(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _add_data(subparsers: Any) -> None:
-    parser = command(subparsers, "data", commands.data, "download (CIFAR), verify and describe a data set", DATA_EPILOG)
-    parser.add_argument("source", help=ALLOWED)

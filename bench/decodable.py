@@ -1,0 +1,34 @@
+"""Whether images can be decoded by what decodes them in training; run in child processes of `bench.imagenet`."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from bench import views
+from bench.pages import Pages
+
+SECONDS = 0.5  # between two messages
+
+
+def examine(pages: Pages, caller: Any) -> None:
+    """Decode every image; sends (how many were looked at, [(where, why it cannot be decoded), …]) twice a second."""
+    seen, bad, said = 0, [], time.monotonic()
+    for number in range(len(pages)):
+        try:
+            views.decode(pages.read(number))
+        except (RuntimeError, OSError) as error:
+            bad.append((pages.name(number), _reason(error)))
+        seen += 1
+        if time.monotonic() - said > SECONDS:
+            caller.send((seen, bad))
+            seen, bad, said = 0, [], time.monotonic()
+            if caller.stopping():
+                return
+    caller.send((seen, bad))
+
+
+def _reason(error: Exception) -> str:
+    """In one line, without the place in torchvision's own source."""
+    return re.sub(r"^.*\.cpp:\d+, ", "", next(iter(str(error).splitlines()), type(error).__name__))
