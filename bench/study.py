@@ -18,6 +18,7 @@ from bench.errors import FieldError, InputError, shown
 from bench.field import choice, of
 from bench.matrix import Matrix, one_a_net, read_axes, read_selector, unknown_key
 from bench.recipes import RECIPES
+from bench.run import TESTS
 from bench.source import Source
 
 FOLDER = Path("ablations")
@@ -220,10 +221,12 @@ def _check_claims(study: Study) -> None:
     for number, stated in enumerate(study.claims, start=1):
         where = f"{study.path}: [[claim]] number {number}"
         for comparison in claim.comparisons(stated, study.nets, where):
-            if "validation" in f"{stated.metric} {stated.at}":
-                for net in comparison.sides:
-                    if net.recipe.split != "holdout":
-                        raise InputError(f'{where}: {net.arch.label} has no validation error: its split is "full"')
+            for net in comparison.sides:
+                if "validation" in f"{stated.metric} {stated.at}" and net.recipe.split != "holdout":
+                    raise InputError(f'{where}: {net.arch.label} has no validation error: its split is "full"')
+                if stated.metric in TESTS and not net.recipe.crop_size:
+                    words = claim.METRICS[stated.metric].words
+                    raise InputError(f"{where}: {net.arch.label} has no {words}: its crop_size is 0")
 
 
 def _tables(table: dict[str, Any], key: str, where: str) -> list[tuple[dict[str, Any], str]]:

@@ -150,6 +150,8 @@ def test_a_base_that_is_none(study_file, base):
         ('right = { depth = 8, shortcut = "none" }', 'right = { paper = "Table 6" }', "no training error of"),
         ('metric = "train_error"', 'metric = "validation_error"', "1: plain-20 has no validation error: .*full"),
         ('metric = "train_error"', 'at = "best-on-validation"', "1: plain-20 has no validation error: .*full"),
+        ('metric = "train_error"', 'metric = "top5_error"', "1: plain-20 has no top-5 test error: its crop_size is 0"),
+        ('metric = "train_error"', 'metric = "top1_error_10crop"\nat = "best-on-validation"', "1: at = .*final, where"),
         ('relation = "above"', 'relation = "exceeds"', r"number 1: relation = 'exceeds' .*above, below, not above"),
         ("margin = 1.0", "margin = -1.0", r"number 1: margin = -1.0"),
         ("margin = 1.0", 'margin = "1 %"', r"number 1: margin = '1 %'"),
