@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.cell import Recipe
+from bench.source import COUNTS
 
-IMAGENET_IMAGES = 1_281_167  # of the training set of ILSVRC 2012
-EPOCH = IMAGENET_IMAGES // 256  # 5,004 iterations, the incomplete batch dropped
+EPOCH = COUNTS["imagenet"][0] // 256  # 5,004 iterations, the incomplete batch dropped
 
 _IMAGENET = {
     "batch": 256,
@@ -40,9 +40,9 @@ RECIPES = {
         "He et al. 2015, section 4.2",
         Recipe(),
     ),
-    # The paper divides "when the error plateaus", and says neither of which error nor for how long. Here it is the
-    # running training error, which costs nothing and leaves the test set alone: an epoch's is over 1.28 million images
-    # (a standard error of 0.04 points), so that a gain of 0.1 points is no noise; five epochs without one are a plateau.
+    # The paper divides "when the error plateaus", and says neither of which error nor for how long. Here it
+    # is the running training error, which costs nothing and leaves the test set alone: an epoch's is over 1.28 million
+    # images (a standard error of 0.04 points), so a gain of 0.1 points is no noise; five epochs without are a plateau.
     "imagenet": Named(
         "600,000 iterations of 256 images (120 epochs), lr 0.1, divided by 10 at each plateau: 5 epochs in which the "
         "running error gains less than 0.1 points; BN over 32 images, as on 8 GPUs",

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench import claim
+from bench import cell, claim
 from bench import field as fields
 from bench.benchmark import WORKS, Benchmark, benchmarks
-from bench.cell import DEFAULTS, FIELDS, Cell, Recipe, values
+from bench.cell import DEFAULTS, FIELDS, Cell, Recipe
 from bench.claim import Claim
 from bench.errors import FieldError, InputError, shown
 from bench.field import choice, of
@@ -178,7 +178,7 @@ def _recipe(table: Any, where: str) -> tuple[dict[str, tuple[Any, ...]], dict[st
         except FieldError as error:
             raise error.at(where) from None
     base = found.pop("base", None)
-    named = values(RECIPES[base].recipe) if base else {}
+    named = cell.values(RECIPES[base].recipe) if base else {}
     return {key: (value,) for key, value in found.items()}, {key: (value,) for key, value in named.items()}
 
 

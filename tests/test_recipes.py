@@ -9,7 +9,7 @@ def test_cifars_is_that_of_a_recipe_without_a_word():
 
 
 def test_imagenets_is_section_3_4():
-    """shared/paper.md: batch 256, lr 0.1 /10 at plateaus, up to 60e4 iterations, decay 1e-4, momentum 0.9, [256, 480]."""
+    """shared/paper.md: batch 256, lr 0.1 /10 at plateaus, up to 60e4 iterations, decay 1e-4, sides of [256, 480]."""
     recipe = RECIPES["imagenet"].recipe
     assert (recipe.batch, recipe.lr, recipe.drop_factor, recipe.iterations) == (256, 0.1, 0.1, 600_000)
     assert (recipe.weight_decay, recipe.momentum, recipe.precision) == (1e-4, 0.9, "fp32")

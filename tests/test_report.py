@@ -150,11 +150,25 @@ def test_every_published_figure_of_a_net_stands_beside_it(study_file, tmp_path):
         ["| ResNet-34-A", "10-crop top-1 error", "2", spread, "25.03", "+0.47 ± 6.35", "–", "Table 3"],
         ["| ResNet-34-B", "10-crop top-1 error", "2", spread, "24.52", "+0.98 ± 6.35", "–", "Table 3"],
         ["| ResNet-34-B", "multi-scale top-1 error", "2", "22.00 ± 0.00", "21.84", "+0.16 ± 0.00", "–", "Table 4"],
-        ["| ResNet-34-B", "multi-scale top-5 error", "2", "6.00 ± 0.00", "5.71", "+0.29 ± 0.00", "–", "Table 4 (top-5)"],
+        [
+            "| ResNet-34-B",
+            "multi-scale top-5 error",
+            "2",
+            "6.00 ± 0.00",
+            "5.71",
+            "+0.29 ± 0.00",
+            "–",
+            "Table 4 (top-5)",
+        ],
     ]
     assert beside.count("the same |") == 5
     (heads,) = re.findall(r"^\| net \| n \|.*$", said, re.MULTILINE)
-    shown = ["top-5 test error, %", "10-crop top-1 error, %", "multi-scale top-1 error, %", "multi-scale top-5 error, %"]
+    shown = [
+        "top-5 test error, %",
+        "10-crop top-1 error, %",
+        "multi-scale top-1 error, %",
+        "multi-scale top-5 error, %",
+    ]
     assert [head for head in heads.split(" | ") if head in shown] == shown and "10-crop top-5" not in heads
     assert report.VIEWS_NOTE in said
 
