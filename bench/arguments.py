@@ -94,4 +94,5 @@ def memory(text: str) -> int:
 
 
 seconds = above_zero("seconds", 1e9)
+price = above_zero("a currency", 1e6)
 span = above_zero("filter norms", 1000)

@@ -238,6 +238,11 @@ class Cell:
         return self.arch, self.data, self.recipe.crop_size
 
     @property
+    def reads(self) -> tuple[str, bool]:
+        """The data, and whether its images are read while training, at any size: of the two each has its checksum."""
+        return self.data, self.recipe.crop_size > 0
+
+    @property
     def net(self) -> tuple[Arch, Recipe, str]:
         """All but the seed: cells that have it in common are estimates of one thing."""
         return self.arch, self.recipe, self.data

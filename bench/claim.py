@@ -13,6 +13,7 @@ from bench.errors import FieldError, InputError, shown
 from bench.field import choice, of, real
 from bench.matrix import Selector, matches, read_selector, unknown_key
 from bench.paper import Published
+from bench.run import TESTS
 
 KEYS = ("says", "left", "relation", "right", "margin", "metric", "at", "confidence")
 
@@ -31,6 +32,11 @@ METRICS = {
     "train_error": Metric("training error", "points", 100.0, 2),
     "validation_error": Metric("validation error", "points", 100.0, 2),
     "test_error": Metric("test error", "points", 100.0, 2),
+    "top5_error": Metric("top-5 test error", "points", 100.0, 2),
+    "top1_error_10crop": Metric("10-crop top-1 error", "points", 100.0, 2),
+    "top5_error_10crop": Metric("10-crop top-5 error", "points", 100.0, 2),
+    "top1_error_multiscale": Metric("multi-scale top-1 error", "points", 100.0, 2),
+    "top5_error_multiscale": Metric("multi-scale top-5 error", "points", 100.0, 2),
     "images_per_second": Metric("training throughput", "images/s", 1.0, 0),
     "peak_memory": Metric("peak memory", "MB", 1e-6, 1),
 }
@@ -41,6 +47,7 @@ COLUMNS = {
     ("train_error", "best-on-validation"): "train_error_at_best_validation",
     ("validation_error", "best-on-validation"): "best_validation_error",
     ("test_error", "best-on-validation"): "test_error_at_best_validation",
+    **{(name, "final"): name for name in TESTS},
     ("images_per_second", "final"): "images_per_second",
     ("peak_memory", "final"): "peak_memory_bytes",
 }
@@ -83,7 +90,7 @@ class Claim:
     @property
     def is_error(self) -> bool:
         """Whether it compares errors, of which a diverged net has the worst."""
-        return self.metric.endswith("_error")
+        return METRICS[self.metric].unit == "points"
 
     @property
     def region(self) -> tuple[float, float]:

@@ -24,13 +24,17 @@ def run(options: Namespace) -> int:
 
     if options.max_seeds and not options.until_decided:
         raise InputError("--max-seeds: only with --until-decided")
+    for name in ("on", "price"):
+        if getattr(options, name) is not None and not options.dry_run:
+            raise InputError(f"--{name}: only with --dry-run")
     study = selection.study(options)
     cells, store = selection.cells(options, study), Store(options.results)
     console = Console(soft_wrap=False)
     if options.dry_run:
         from bench import plan
 
-        plan.show(study, cells, store, options.device, options.workers, console)
+        money = {"devices": options.devices, "on": options.on, "price": options.price}
+        plan.show(study, cells, store, options.device, options.workers, console, **money)
         return EXIT_OK
     if options.keep_nets and (recorded := len(cells) - len(sweep.pending(cells, store)[0])):
         console.print(

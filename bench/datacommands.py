@@ -80,7 +80,7 @@ def make_folder(options: Namespace) -> int:
     from rich.console import Console
 
     from bench import makefolder
-    from bench.pace import pacing
+    from bench.headway import pacing
 
     source = Source.parse(options.origin)
     least, most = options.size
@@ -98,7 +98,7 @@ def imagenet_check(options: Namespace) -> int:
     from rich.console import Console
 
     from bench import host, imagenet
-    from bench.pace import pacing
+    from bench.headway import pacing
 
     expected = imagenet.Expected(options.classes, options.train, options.val)
     workers = options.workers or host.cores()

@@ -6,18 +6,23 @@ import json
 import statistics
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import host, memo, pool
 from bench.cell import Arch, Cell, Recipe, values
+from bench.errors import InputError
+from bench.pace import Paced, Paces
 from bench.run import DONE
-from bench.source import SHAPES, Source
+from bench.source import IMAGENET_CLASSES, SHAPES, Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from bench.history import Sample
 
 COSTS = "costs-2.json"  # the number goes up when costs are counted otherwise
 
@@ -31,14 +36,15 @@ class Cost:
     activation_bytes: int
 
 
-Costs = dict[tuple[Arch, str], Cost]
+Priced = tuple[Arch, str, int]  # `Cell.priced`
+Costs = dict[Priced, Cost]
 
 
 def remembered(cells: Iterable[Cell]) -> Costs:
-    """The costs that an earlier survey on this machine counted, by net and data set."""
+    """The costs that an earlier survey on this machine counted, by what they depend on."""
     known = memo.recall(COSTS)
     try:
-        return {net: Cost(*known[_key(*net)]) for net in _nets(cells) if _key(*net) in known}
+        return {priced: Cost(*known[_key(*priced)]) for priced in _priced(cells) if _key(*priced) in known}
     except TypeError:
         return {}
 
@@ -50,75 +56,127 @@ def survey(
     log: Path,
     *,
     load: bool,
-) -> tuple[host.Toolkit, Costs, dict[str, str]]:
-    """Ask a child with torch for the toolkit, the costs not remembered and (`load`) every data set's checksum.
+) -> tuple[host.Toolkit, Costs, dict[tuple[str, bool], str]]:
+    """Ask a child with torch for the toolkit, the costs not remembered and (`load`) the checksum of all that cells
+    read (`Cell.reads`). Without `load`, ImageNet that is not there is taken to have 1,000 classes, and that is told.
 
     Raises:
         DataError: when a data set cannot be read.
     """
     costs = remembered(cells)
-    missing = [net for net in _nets(cells) if net not in costs]
-    names = {cell.data for cell in cells} if load else {data for _, data in missing if data not in SHAPES}
+    missing = [priced for priced in _priced(cells) if priced not in costs]
+    assumed = set() if load else {data for _, data, _ in missing if _is_absent_imagenet(sources[data])}
+    for data in sorted(assumed):
+        told(f"{sources[data]} is not here: it is taken to have {IMAGENET_CLASSES:,} classes")
+    shapes = [_shape(data, crop_size, assumed=data in assumed) for _, data, crop_size in missing]
+    pairs = list(zip(missing, shapes, strict=True))
+    unknown = {(data, crop_size > 0) for (_, data, crop_size), shape in pairs if shape is None}
+    reads = sorted({cell.reads for cell in cells} if load else unknown)
     job = {
-        "sources": [str(sources[name]) for name in sorted(names)],
-        "nets": [(str(sources[data]), values(arch)) for arch, data in missing],
+        "sources": [(str(sources[data]), streamed) for data, streamed in reads],
+        "nets": [(str(sources[data]), size, values(arch), shape) for (arch, data, size), shape in pairs],
     }
     answer = pool.call("bench.worker:survey", job, log, told)
-    costs |= {net: Cost(*cost) for net, cost in zip(missing, answer["costs"], strict=True)}
-    if missing:
-        memo.remember(COSTS, {_key(*net): [*vars(costs[net]).values()] for net in missing})
-    return answer["toolkit"], costs, {name: answer["checksums"][str(sources[name])] for name in names}
+    costs |= {priced: Cost(*cost) for priced, cost in zip(missing, answer["costs"], strict=True)}
+    if counted := [priced for priced in missing if priced[1] not in assumed]:
+        memo.remember(COSTS, {_key(*priced): [*vars(costs[priced]).values()] for priced in counted})
+    return answer["toolkit"], costs, dict(zip(reads, answer["checksums"], strict=True))
 
 
 def costs_of(cells: Sequence[Cell], sources: dict[str, Source], told: Callable[[Any], None]) -> Costs:
     """The costs of the cells' nets, remembered or counted; data is read only where nothing else tells its shape."""
     costs = remembered(cells)
-    if all(net in costs for net in _nets(cells)):
+    if all(priced in costs for priced in _priced(cells)):
         return costs
     with tempfile.TemporaryDirectory() as folder:
         return survey(cells, sources, told, Path(folder) / "survey.log", load=False)[1]
 
 
-def _nets(cells: Iterable[Cell]) -> list[tuple[Arch, str]]:
-    return list(dict.fromkeys((cell.arch, cell.data) for cell in cells))
+def _shape(data: str, crop_size: int, *, assumed: bool) -> tuple[int, int, int] | None:
+    """Channels, pixels a side and classes of what a net sees; None where the data must be read to tell."""
+    if not crop_size:
+        return SHAPES.get(data)
+    return (3, crop_size, IMAGENET_CLASSES) if assumed else None
 
 
-def _key(arch: Arch, data: str) -> str:
-    return json.dumps([values(arch), data], sort_keys=True)
+def _is_absent_imagenet(source: Source) -> bool:
+    return source.label.lower() == "imagenet" and not Path(source.directory).is_dir()
+
+
+def _priced(cells: Iterable[Cell]) -> list[Priced]:
+    return list(dict.fromkeys(cell.priced for cell in cells))
+
+
+def _key(arch: Arch, data: str, crop_size: int) -> str:
+    return json.dumps([values(arch), data, *([crop_size] if crop_size else [])], sort_keys=True)
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Seconds that a cell should take, and whether runs of the very net and recipe say so (else scaled by work)."""
+    """Seconds that a cell should take on one device, and what says so: runs of the very net and recipe (`measured`),
+    its timed steps (`paced`), or else other nets' runs, scaled by work."""
 
     seconds: float
     measured: bool
+    paced: Paced | None = None
+
+
+def alike(hosts: Mapping[str, host.Host], gpu: host.Gpu | None) -> dict[str, host.Host]:
+    """Of recorded hosts those with this GPU; with None, those with this machine's processor and no GPU."""
+    cpu = host.cpu_model()
+    return {i: h for i, h in hosts.items() if (h.gpu == gpu.name if gpu else h.gpu is None and h.cpu == cpu)}
+
+
+def named(hosts: Mapping[str, host.Host], name: str) -> dict[str, host.Host]:
+    """Of recorded hosts those whose device has this in its name, whatever the case.
+
+    Raises:
+        InputError: where there is none, or where they are of several devices.
+    """
+    found = {i: h for i, h in hosts.items() if name.lower() in (h.gpu or h.cpu).lower()}
+    exact = {i: h for i, h in found.items() if name.lower() == (h.gpu or h.cpu).lower()}
+    devices = sorted({h.gpu or h.cpu for h in (exact or found or hosts).values()})
+    if not found:
+        known = ", ".join(devices) or "no machine"
+        raise InputError(f"--on {name}: nothing is recorded of such a device; the tables have {known}")
+    if len(devices) > 1:
+        raise InputError(f"--on {name}: several devices are named so: {', '.join(devices)}")
+    return exact or found
 
 
 class Forecast:
-    """Expected times, from what hosts with this processor (or GPU) have recorded: `runs` with at least `COLUMNS`."""
+    """Expected times, from what machines have recorded: `runs` with at least `COLUMNS` on these `hosts`, and samples of
+    benchmarks, which are read only where runs of the very net do not tell."""
 
     COLUMNS = (*Cell.columns(), "host_id", "outcome", "train_seconds", "eval_seconds", "multiply_adds", "sharing")
 
-    def __init__(self, runs: pa.Table, hosts: dict[str, host.Host], gpu: host.Gpu | None) -> None:
-        cpu = host.cpu_model()
-        alike = {i for i, h in hosts.items() if (h.gpu == gpu.name if gpu else h.gpu is None and h.cpu == cpu)}
+    def __init__(
+        self, runs: pa.Table, hosts: Mapping[str, host.Host], samples: Callable[[], Iterable[Sample]] = tuple
+    ) -> None:
+        self._hosts, self._samples = hosts, samples
         self._seconds: dict[tuple[Arch, Recipe, str], list[float]] = defaultdict(list)
         rates = []
         for row in runs.select(self.COLUMNS).to_pylist():  # in Python: pa.array imports pandas
-            if row["host_id"] not in alike or row["outcome"] != DONE:
+            if row["host_id"] not in hosts or row["outcome"] != DONE:
                 continue
             cell = Cell.from_flat({name: row[name] for name in Cell.columns()})
-            took = (row["train_seconds"] + row["eval_seconds"]) / (row["sharing"] if gpu else 1)  # its share of a GPU
+            sharing = row["sharing"] if hosts[row["host_id"]].gpu else 1
+            took = (row["train_seconds"] + row["eval_seconds"]) / sharing  # its share of a GPU
             self._seconds[cell.net].append(took)
             if took:
                 rates.append(row["multiply_adds"] * work(cell) / took)
         self._rate = statistics.median(rates) if rates else None
 
+    @cached_property
+    def _paces(self) -> Paces:
+        return Paces(self._samples(), self._hosts)
+
     def expect(self, cell: Cell, cost: Cost) -> Expected | None:
-        """The time for one cell, None where this host has measured nothing to go by."""
+        """The time for one cell on one device, None where nothing is measured to go by."""
         if taken := self._seconds.get(cell.net):
             return Expected(statistics.fmean(taken), measured=True)
+        if paced := self._paces.expect(cell):
+            return Expected(paced.seconds, measured=False, paced=paced)
         if self._rate is None:
             return None
         return Expected(cost.multiply_adds * work(cell) / self._rate, measured=False)

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bench.cell import Arch, Cell, Recipe, values
+from bench.recipes import RECIPES
+from bench.source import BUILT_IN, Source
 
 REPRODUCTIONS = "reproductions"
-UNSAID = ("decay_on", "init_fan", "last_batch", "eval_every", "split_seed")  # of these the paper does not tell
+# of these the paper does not tell: not how many GPUs shared an ImageNet batch, nor what it took for a plateau
+UNSAID = (
+    *("decay_on", "init_fan", "last_batch", "eval_every", "split_seed"),
+    *("norm_batch", "plateau_on", "plateau_gain", "train_sample"),
+)
+SAME = ("decoding", "recompute")  # where and when something is computed
+SAID: dict[str, Callable[[Any], Any]] = {  # what it does tell of a field
+    "plateau": bool,
+    "colour": lambda colour: colour != "none",  # the original images' own components are those published
+}
 WORDS = {
     "full": "all training images",
     "holdout": "a part held out",
@@ -61,13 +74,17 @@ def tables() -> tuple[str, ...]:
     return tuple(dict.fromkeys(figure.table for figure in _figures() if figure.table != REPRODUCTIONS))
 
 
-def published(cell: Cell, metric: str, table: str | None = None) -> Published | None:
-    """The paper's figure for such a net on such data (of one table, where given); None where it prints none.
+def printed(cell: Cell, metric: str) -> list[Published]:
+    """The paper's figures for such a net on such data, one for each table that has it.
 
     Data is taken for the paper's by its name: `cifar10`, or a folder whose name begins so, `parquet:cifar10-jpeg`.
     """
-    found = (figure for figure in _counterparts(cell, metric) if figure.table != REPRODUCTIONS)
-    return next((figure for figure in found if table in (None, figure.table)), None)
+    return [figure for figure in _counterparts(cell, metric) if figure.table != REPRODUCTIONS]
+
+
+def published(cell: Cell, metric: str, table: str | None = None) -> Published | None:
+    """The first of them (of one table, where given); None where the paper prints none."""
+    return next((figure for figure in printed(cell, metric) if table in (None, figure.table)), None)
 
 
 def reproductions(cell: Cell, metric: str) -> Published | None:
@@ -85,21 +102,35 @@ def _counterparts(cell: Cell, metric: str) -> list[Published]:
 
 
 def recipe_of(arch: Arch) -> Recipe:
-    """The paper's recipe for a CIFAR-10 net (section 4.2): ResNet-110 has a warm-up."""
-    return Recipe(warmup="paper") if arch.depth == 110 else Recipe()
+    """The paper's recipe for a net: on ImageNet (section 3.4), on CIFAR-10 (4.2), where ResNet-110 has a warm-up."""
+    if arch.family == "imagenet":
+        return RECIPES["imagenet"].recipe
+    return Recipe(warmup="paper") if arch.depth == 110 else RECIPES["cifar"].recipe
 
 
 def differences(cell: Cell, figure: Published) -> list[str]:
     """In what `cell` differs from the published experiment, in words; empty where recipe and data are the same.
 
-    What the paper leaves open is no difference: whether BN decays, fan-in or fan-out, the last batch, evaluations; and
-    the warm-up of nets deeper than 110.
+    What the paper leaves open is no difference: whether BN decays, fan-in or fan-out, the last batch, evaluations, over
+    how many images BN takes its statistics, what a plateau is; and the warm-up of CIFAR nets deeper than 110.
     """
-    ours, theirs = values(cell.recipe), values(recipe_of(cell.arch))
-    unsaid = (*UNSAID, "warmup") if cell.arch.depth > 110 else UNSAID
-    found = [] if cell.data == figure.data else [f"images of {cell.data}, not the original files"]
-    changed = (name for name in ours if name not in unsaid and ours[name] != theirs[name])
+    ours, theirs = _told(cell.recipe), _told(recipe_of(cell.arch))
+    if cell.arch.family == "cifar" and cell.arch.depth > 110:
+        del ours["warmup"]
+    found = [] if _original(cell.data, figure) else [f"images of {cell.data}, not the original files"]
+    changed = (name for name in ours if ours[name] != theirs[name])
     return found + [f"{name} {_shown(ours[name])} (paper: {_shown(theirs[name])})" for name in changed]
+
+
+def _told(recipe: Recipe) -> dict[str, Any]:
+    """What the paper tells of its recipe, as this one has it."""
+    told = {name: value for name, value in values(recipe).items() if name not in (*UNSAID, *SAME)}
+    return told | {name: says(told[name]) for name, says in SAID.items()}
+
+
+def _original(data: str, figure: Published) -> bool:
+    """Whether data are the original files, by their name: ImageNet always lies in a directory of a user's."""
+    return data == figure.data or (figure.data not in BUILT_IN and Source.parse(data).label.lower() == figure.data)
 
 
 def _shown(value: object) -> str:

@@ -2,46 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from bench import forecast, slots, sweep
+from bench import estimate, forecast, slots, sweep
 from bench.cell import Arch, Cell
-from bench.errors import DeviceError
+from bench.errors import DeviceError, InputError
 from bench.forecast import Costs, Expected, Forecast
+from bench.history import History
+from bench.host import Host
 from bench.matrix import variants
-from bench.progress import duration
+from bench.sample import HISTORY
 from bench.store import Store
 from bench.study import Study
 
+LONG = 3600.0  # seconds; where every cell takes longer, times are in hours
 
-def show(study: Study, cells: Sequence[Cell], store: Store, device: str, workers: int | None, console: Console) -> None:
-    """Print the cells of a study, what each costs, what is recorded and how long the rest should take.
+
+@dataclass(frozen=True)
+class Place:
+    """Where cells are to run: a device's name, recorded hosts that have it, how many cells run at a time, and over how
+    many devices each is spread."""
+
+    name: str
+    hosts: Mapping[str, Host]
+    on_gpu: bool
+    at_a_time: int
+    devices: int
+
+
+def place(store: Store, device: str, workers: int | None, devices: int, on: str | None) -> Place:
+    """This machine, or one whose device is named `on`, with one such device, or as many as a cell is spread over.
+
+    Raises:
+        InputError: where nothing is recorded of such a machine.
+        DeviceError: where `device` is cuda and there is none.
+    """
+    if on is not None:
+        hosts = forecast.named(store.hosts(), on)
+        there = next(iter(hosts.values()))
+        return Place(there.gpu or there.cpu, hosts, there.gpu is not None, workers or 1, devices)
+    gpus = slots.choose_gpus(device)
+    places = len(gpus) or len(slots.slots(gpus, workers))  # cells that share a GPU share its time
+    hosts = forecast.alike(store.hosts(), gpus[0] if gpus else None)
+    return Place(gpus[0].name if gpus else "the CPU", hosts, bool(gpus), max(1, places // devices), devices)
+
+
+def show(
+    study: Study,
+    cells: Sequence[Cell],
+    store: Store,
+    device: str,
+    workers: int | None,
+    console: Console,
+    *,
+    devices: int = 1,
+    on: str | None = None,
+    price: float | None = None,
+) -> None:
+    """Print the cells of a study, what each costs, what is recorded and how long the rest should take: on this machine,
+    or on one whose device is named `on`; each cell over so many `devices`. `price` is that of an hour of a GPU.
 
     Raises:
         DataError: when a data set's images are needed to tell a net's shape and cannot be read.
+        InputError: for a device that nothing is recorded of, or a price where there is no GPU.
     """
+    where = place(store, device, workers, devices, on)
+    if price is not None and not where.on_gpu:
+        raise InputError(f"--price: of a GPU's hour, and these cells would run on {where.name}; --on names another")
     waiting, recorded, _ = sweep.pending(cells, store)
-    gpus = slots.choose_gpus(device)
-    places = len(gpus) or len(slots.slots(gpus, workers))  # cells that share a GPU share its time
-    costs = forecast.costs_of(cells, study.sources, lambda text: console.print(text, style="dim"))
+    costs = forecast.costs_of(cells, study.sources, lambda text: console.print(text, style="dim", highlight=False))
     expected: dict[Cell, Expected | None] = {}
     if waiting:  # otherwise there is no time to expect, and no reason to read what others took
-        times = Forecast(store.runs(columns=Forecast.COLUMNS), store.hosts(), gpus[0] if gpus else None)
-        expected = {cell: times.expect(cell, costs[cell.arch, cell.data]) for cell in waiting}
+        samples = partial(History(store.root).samples, HISTORY)
+        times = Forecast(store.runs(columns=Forecast.COLUMNS), where.hosts, samples)
+        expected = {cell: times.expect(cell, costs[cell.priced]) for cell in waiting}
     console.print(_table(cells, set(waiting), costs, expected))
-    where, data = gpus[0].name if gpus else "the CPU", ", ".join(dict.fromkeys(cell.data for cell in cells))
+    data = ", ".join(dict.fromkeys(cell.data for cell in cells))
+    over = f", each over {devices} devices" if devices > 1 else ""
     console.print(
-        f"{study.name}: {len(cells)} cells on {data}, {len(recorded)} recorded, {len(waiting)} to run on {where}, "
-        f"{places} at a time",
+        f"{study.name}: {len(cells)} cells on {data}, {len(recorded)} recorded, {len(waiting)} to run on {where.name}, "
+        f"{where.at_a_time} at a time{over}",
         highlight=False,
     )
-    console.print(_total(list(expected.values()), places), highlight=False)
+    for line in estimate.lines(expected, where.at_a_time, devices, on_gpu=where.on_gpu, price=price):
+        console.print(line, highlight=False, markup=False)
+    if on is None:
+        _warn(waiting, device, console)
+
+
+def _warn(waiting: Sequence[Cell], device: str, console: Console) -> None:
     try:
-        slots.check_gpus(gpus, waiting)
+        slots.check_gpus(slots.choose_gpus(device), waiting)
     except DeviceError as error:  # a plan may be for another machine
         console.print(f"not on this machine: {error}", highlight=False, markup=False)
 
@@ -49,14 +106,15 @@ def show(study: Study, cells: Sequence[Cell], store: Store, device: str, workers
 def _table(cells: Sequence[Cell], waiting: set[Cell], costs: Costs, expected: dict[Cell, Expected | None]) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 1))
     table.add_column("net", no_wrap=True)
-    for name in ("seeds", "to run", "iterations", "parameters", "multiply-adds", "s a cell"):
+    long = min((time.seconds for time in expected.values() if time), default=0) > LONG
+    for name in ("seeds", "to run", "iterations", "parameters", "multiply-adds", "h a cell" if long else "s a cell"):
         table.add_column(name, justify="right", no_wrap=True)
     groups: dict[Any, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.net, []).append(cell)
     names = variants(cells)
-    for (arch, recipe, data), group in groups.items():
-        cost = costs[arch, data]
+    for (arch, recipe, _), group in groups.items():
+        cost = costs[group[0].priced]
         time = next((expected[cell] for cell in group if expected.get(cell)), None)
         table.add_row(
             f"{arch.label} {names[group[0]]}".strip(),
@@ -65,20 +123,9 @@ def _table(cells: Sequence[Cell], waiting: set[Cell], costs: Costs, expected: di
             f"{recipe.iterations:,}",
             f"{cost.parameters:,}",
             f"{cost.multiply_adds:,}",
-            "" if time is None else f"{time.seconds:.1f}" if time.measured else f"~{time.seconds:.1f}",
+            "" if time is None else f"{estimate.mark(time)}{time.seconds / (3600 if long else 1):,.1f}",
         )
     return table
-
-
-def _total(expected: Sequence[Expected | None], places: int) -> str:
-    known = [time for time in expected if time is not None]
-    if not expected:
-        return "nothing to run"
-    if not known:
-        return "expected time: unknown; these results hold nothing of this machine to go by"
-    seconds = sum(time.seconds for time in known) / min(places, len(known))
-    scaled = "" if all(time.measured for time in known) else " (~: scaled by multiply-adds from other nets' runs here)"
-    return f"expected time: {duration(seconds)}, from what such a machine has recorded{scaled}"
 
 
 def show_net(arch: Arch, size: int, channels: int, cost: Any) -> None:

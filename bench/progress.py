@@ -65,7 +65,7 @@ class Tracker:
         for cell in cells:
             state = recorded.get(cell.id)
             self.states[cell] = _State(state, 1.0) if state else _State()
-            cost = costs.get((cell.arch, cell.data))
+            cost = costs.get(cell.priced)
             self._work[cell] = cost.multiply_adds * work(cell) if cost else 0.0  # recorded nets need no survey
             self._total += self._work[cell]
             self._done += self._work[cell] * self.states[cell].part

@@ -28,6 +28,13 @@ Mean ± half-width of the 95 % interval over n seeds (Student's t), those that a
 last iteration; the best test error is the lowest of any evaluation, chosen on the test set itself, and shown as papers
 often report it. Images a second count training steps alone, with other cells running beside. Peak memory is, on a CPU,
 by how much the process's resident set grew beyond Python and torch; on a GPU, the peak of torch's allocator."""
+VIEWS_NOTE = """\
+The images are of any size. Where nothing else is said an error is on one view an image: the crop at the centre, the
+shorter side scaled to 256/224 of it; the training error is on as many training images as the recipe's train_sample.
+10-crop: the softmax scores of the crops at the centre and the four corners, and of their mirror images, averaged.
+Multi-scale: the net applied to whole images as a convolution, its scores averaged over several lengths of the shorter
+side (224, 256, 384, 480 and 640 where crops have 224; section 3.4). Both are of the last net alone. Top-5: the right
+class is not among the five of the highest scores."""
 ABSENT_NOTE = "They are in no mean above; a diverged net counts in verdicts as one with an error of 100 %."
 PAPER_NOTE = """\
 Our mean ± half-width of its 95 % interval over n seeds, the published figure, and the first less the second. Only where
@@ -122,7 +129,7 @@ def _markdown(study: Study, parts: Sequence[Part], store: Store, folder: Path) -
         first, *others = [kind for kind in part.pictures if kind not in ANALYSES] or [None]
         text += [_headline(part), _picture(part, first) if first else "", _verdicts(part)]
         text += [_picture(part, kind) for kind in others]
-        text += [_section(part, "nets", "All nets", NETS_NOTE), _absent(part.summary)]
+        text += [_section(part, "nets", "All nets", _nets_note(part.summary)), _absent(part.summary)]
         text += [_section(part, "paper", "Against the paper", PAPER_NOTE) or _no_counterpart(part.summary)]
         text += [_analysis(part), _section(part, "verdicts", "The claims in numbers", VERDICTS_NOTE)]
         text.append(_provenance(part.summary))
@@ -164,6 +171,11 @@ def _section(part: Part, name: str, title: str, note: str) -> str:
     if name not in part.tables:
         return ""
     return "\n\n".join([f"## {title}", part.tables[name].markdown(), note])
+
+
+def _nets_note(summary: Summary) -> str:
+    streamed = any(net.cells[0].recipe.crop_size for net in summary.nets)
+    return "\n\n".join([NETS_NOTE, VIEWS_NOTE]) if streamed else NETS_NOTE
 
 
 def _absent(summary: Summary) -> str:
@@ -217,8 +229,8 @@ def machine(host: Host) -> str:
 
 
 def _checksums(runs: pd.DataFrame) -> Iterable[str]:
-    for data, checksums in runs.groupby("data")["data_sha256"].unique().items():
-        yield f"{escaped(str(data))}, sha256 {checksums[0]}"
+    for (data, streamed), checksums in runs.groupby(["data", "streamed"])["data_sha256"].unique().items():
+        yield f"{escaped(str(data))}{' as files' if streamed else ''}, sha256 {checksums[0]}"
 
 
 def _again(study: Study, parts: Sequence[Part], store: Store, folder: Path) -> str:

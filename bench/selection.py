@@ -112,8 +112,10 @@ def _setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"--set {text}: must be KEY=VALUE")
+    if key == "base":
+        return key, value  # a recipe's name, which the study reads
     if key not in AXES:
-        raise unknown_key(key, AXES, f"--set {text}")
+        raise unknown_key(key, (*AXES, "base"), f"--set {text}")
     read_axes({key: _value(value)}, f"--set {text}")  # said here, where it was given
     return key, _value(value)
 

@@ -20,6 +20,13 @@ SHAPES = {  # channels, pixels a side, classes
     "noise32": (3, 32, 10),
     "noise224": (3, 224, 1000),
 }
+COUNTS = {  # images to train and to test, by a data set's name
+    "digits": (1_497, 300),
+    "cifar10": (50_000, 10_000),
+    "cifar100": (50_000, 10_000),
+    "imagenet": (1_281_167, 50_000),  # ILSVRC 2012, and its validation set
+}
+IMAGENET_CLASSES = 1000
 ALLOWED = "digits, cifar10, cifar100, noise32, noise224, parquet:DIR, folder:DIR or webdataset:DIR"
 _NAME = re.compile(r"[\w.+-][\w.+ -]{0,99}")
 

@@ -143,11 +143,11 @@ class Store:
         hosts = self._read("hosts").to_pylist()
         return {host["host_id"]: Host(**{name: host[name] for name in names}) for host in hosts}
 
-    def data_checksums(self) -> dict[str, set[str]]:
-        """The checksums recorded for each data set's name."""
-        found: dict[str, set[str]] = {}
-        for seen in self._read("runs", columns=["data", "data_sha256"]).to_pylist():
-            found.setdefault(seen["data"], set()).add(seen["data_sha256"])
+    def data_checksums(self) -> dict[tuple[str, bool], set[str]]:
+        """The checksums recorded for what cells read (`Cell.reads`)."""
+        found: dict[tuple[str, bool], set[str]] = {}
+        for seen in self._read("runs", columns=["data", "crop_size", "data_sha256"]).to_pylist():
+            found.setdefault((seen["data"], bool(seen["crop_size"])), set()).add(seen["data_sha256"])
         return found
 
     def net(self, cell_id: str, run_id: str) -> Path:

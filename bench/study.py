@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench import claim
+from bench import cell, claim
 from bench import field as fields
 from bench.benchmark import WORKS, Benchmark, benchmarks
 from bench.cell import DEFAULTS, FIELDS, Cell, Recipe
@@ -17,6 +17,8 @@ from bench.claim import Claim
 from bench.errors import FieldError, InputError, shown
 from bench.field import choice, of
 from bench.matrix import Matrix, one_a_net, read_axes, read_selector, unknown_key
+from bench.recipes import RECIPES
+from bench.run import TESTS
 from bench.source import Source
 
 FOLDER = Path("ablations")
@@ -135,8 +137,8 @@ def _override(table: dict[str, Any], overrides: Mapping[str, Any], where: str) -
         for place in places:
             if isinstance(place, dict):
                 place.pop(key, None)
-        is_recipe_list = key in fields.kinds(Recipe) and FIELDS[key].type is tuple
-        target = table["recipe" if is_recipe_list else "matrix"]
+        in_recipe = key == "base" or (key in fields.kinds(Recipe) and FIELDS[key].type is tuple)
+        target = table["recipe" if in_recipe else "matrix"]
         if not isinstance(target, dict):
             raise InputError(f"{where}: [matrix] must be a table, not {shown(target)}")
         target[key] = value
@@ -147,31 +149,37 @@ def _matrix(table: dict[str, Any], where: str) -> Matrix:
     if "matrix" not in table:
         raise InputError(f"{where}: [matrix] is missing; it names the axes, depth = [20, 56] for one")
     axes = read_axes(table["matrix"], f"{where}: [matrix]")
-    fixed = _recipe(table.get("recipe", {}), f"{where}: [recipe]")
-    if twice := sorted(axes.keys() & fixed.keys()):
+    recipe, base = _recipe(table.get("recipe", {}), f"{where}: [recipe]")
+    if twice := sorted(axes.keys() & recipe.keys()):
         raise InputError(f"{where}: {twice[0]} is set in [matrix] and in [recipe]; set it once")
     if "data" not in axes:
         raise InputError(f"{where}: [matrix]: data is missing; allowed: {FIELDS['data'].allowed}")
     return Matrix(
-        axes=fixed | dict(axes),
+        axes={key: value for key, value in base.items() if key not in axes} | recipe | dict(axes),
         excludes=tuple(read_selector(e, w) for e, w in _tables(table, "exclude", where)),
         includes=tuple(read_axes(i, w) for i, w in _tables(table, "include", where)),
         where=where,
     )
 
 
-def _recipe(table: Any, where: str) -> dict[str, tuple[Any, ...]]:
+def _recipe(table: Any, where: str) -> tuple[dict[str, tuple[Any, ...]], dict[str, tuple[Any, ...]]]:
+    """The fields that the table sets, and those of the recipe that it names as its base."""
     if not isinstance(table, dict):
         raise InputError(f"{where}: must be a table, not {shown(table)}")
     allowed = fields.kinds(Recipe)
+    found = {}
     for key, value in table.items():
-        if key not in allowed:
-            raise unknown_key(key, allowed, where)
+        if key not in ("base", *allowed):
+            raise unknown_key(key, ("base", *allowed), where)
+        if key == "base" and value not in list(RECIPES):
+            raise FieldError(key, value, ", ".join(RECIPES), where)
         try:
-            table = table | {key: fields.canonical(key, allowed[key], value)}
+            found[key] = value if key == "base" else fields.canonical(key, allowed[key], value)
         except FieldError as error:
             raise error.at(where) from None
-    return {key: (value,) for key, value in table.items()}
+    base = found.pop("base", None)
+    named = cell.values(RECIPES[base].recipe) if base else {}
+    return {key: (value,) for key, value in found.items()}, {key: (value,) for key, value in named.items()}
 
 
 def _works(table: dict[str, Any], where: str) -> tuple[str, ...]:
@@ -213,10 +221,12 @@ def _check_claims(study: Study) -> None:
     for number, stated in enumerate(study.claims, start=1):
         where = f"{study.path}: [[claim]] number {number}"
         for comparison in claim.comparisons(stated, study.nets, where):
-            if "validation" in f"{stated.metric} {stated.at}":
-                for net in comparison.sides:
-                    if net.recipe.split != "holdout":
-                        raise InputError(f'{where}: {net.arch.label} has no validation error: its split is "full"')
+            for net in comparison.sides:
+                if "validation" in f"{stated.metric} {stated.at}" and net.recipe.split != "holdout":
+                    raise InputError(f'{where}: {net.arch.label} has no validation error: its split is "full"')
+                if stated.metric in TESTS and not net.recipe.crop_size:
+                    words = claim.METRICS[stated.metric].words
+                    raise InputError(f"{where}: {net.arch.label} has no {words}: its crop_size is 0")
 
 
 def _tables(table: dict[str, Any], key: str, where: str) -> list[tuple[dict[str, Any], str]]:

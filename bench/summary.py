@@ -19,7 +19,8 @@ from bench.matrix import Selector, matches, one_a_net, variants
 from bench.stats import Estimate, estimate
 from bench.store import RUNS, Store
 
-REPORTED = [name for name in RUNS.names if name in ("seed", "data") or name not in (*FIELDS, "schema_version", "log")]
+KEPT = ("seed", "data", "crop_size")  # of the fields of a cell
+REPORTED = [name for name in RUNS.names if name in KEPT or name not in (*FIELDS, "schema_version", "log")]
 LAYER_SEEDS, LAYER_NETS = 3, 64
 WORST_ERROR = 1.0  # a fraction: what a diverged net is taken to have
 
@@ -137,7 +138,8 @@ def summaries(cells: Sequence[Cell], store: Store) -> list[Summary]:
     runs, curves, hosts = table.to_pandas(), store.curves(table).to_pandas(), store.hosts()
     resident = runs["peak_rss_bytes"] - runs["base_rss_bytes"]
     runs["peak_memory_bytes"] = runs["peak_allocated_bytes"].where(runs["device"] != "cpu", resident).astype(float)
-    for data, checksums in runs.groupby("data")["data_sha256"].unique().items():
+    runs["streamed"] = runs["crop_size"].fillna(0) > 0
+    for (data, _), checksums in runs.groupby(["data", "streamed"])["data_sha256"].unique().items():
         if len(checksums) > 1:
             short = " and ".join(str(checksum)[:12] for checksum in checksums)
             raise InputError(f"{store.root}: runs named {data} saw different images (checksums {short})")

@@ -224,20 +224,20 @@ class _Sweep:
 
     def _check_data(self) -> None:
         recorded = self._store.data_checksums()
-        for name, checksum in self._checksums.items():
-            for other in recorded.get(name, set()) - {checksum}:
+        for (name, streamed), checksum in self._checksums.items():
+            for other in recorded.get((name, streamed), set()) - {checksum}:
                 raise DataError(
                     f"{self._sources[name]} has checksum {checksum[:12]}, but {self._store.root} holds runs on other "
                     f"images named {name} (checksum {other[:12]}); rename the folder or use another --results"
                 )
 
     def _cost(self, cell: Cell) -> Cost:
-        return self._costs[cell.arch, cell.data]
+        return self._costs[cell.priced]
 
     def _job(self, slot: Slot) -> Callable[[Cell], dict[str, Any]]:
         """What a child is told of a cell that it trains in this slot."""
         return lambda cell: (
-            slot.job(cell, self._sources[cell.data], self._checksums[cell.data])
+            slot.job(cell, self._sources[cell.data], self._checksums[cell.reads])
             | {
                 "checkpoint": str(self._store.checkpoint(cell.id)),
                 "checkpoint_seconds": self._options.checkpoint_seconds,
@@ -347,7 +347,7 @@ class _Sweep:
             **(dict.fromkeys(run.TESTS) | ((answer and answer.get("tests")) or {})),
             **(NOT_LOADED | ((answer and answer.get("loading")) or {})),
             devices=1,
-            data_sha256=self._checksums[cell.data],
+            data_sha256=self._checksums[cell.reads],
             host_id=self._host.id,
             started=attempt.started,
             finished=datetime.now(UTC),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench import degradation, paper, run, statement
+from bench.claim import COLUMNS, METRICS
+from bench.paper import Published
+from bench.run import TESTS
 from bench.stats import Estimate
 from bench.summary import Net, Summary
-from bench.table import Column, Table, percent, table
+from bench.table import Column, Table, Value, percent, table
 from bench.verdict import Verdict
 
 
@@ -19,6 +22,7 @@ def nets(summary: Summary) -> Table:
     errors |= {"test error, %": "final_test_error"}
     errors |= {"test error at best validation, %": "test_error_at_best_validation"} if validation else {}
     errors |= {"best test error, %": "best_test_error"}
+    errors |= {f"{METRICS[name].words}, %": name for name in TESTS if any(net.estimate(name) for net in summary.nets)}
     measured = {
         Column("images/s"): "images_per_second",
         Column("peak memory, MB", scale=1e-6): "peak_memory_bytes",
@@ -68,31 +72,34 @@ def verdicts(found: Sequence[Verdict]) -> Table:
 
 
 def against_paper(summary: Summary) -> Table | None:
-    """Each net with a published counterpart beside it; None where none has."""
-    rows = []
-    for net in summary.nets:
-        figure = paper.published(net.cells[0], "test_error")
-        others = paper.reproductions(net.cells[0], "test_error")
-        ours = net.estimate("final_test_error")
-        if ours is None or not (figure or others):
-            continue
-        difference = Estimate(ours.mean - figure.value / 100, ours.half_width, ours.n) if figure else None
-        unlike = paper.differences(net.cells[0], figure or others)
-        rows.append(
-            [
-                net.name,
-                ours.n,
-                ours,
-                figure.value / 100 if figure else None,
-                difference,
-                f"{others.low:g} to {others.high:g}" if others else None,
-                figure.label if figure else None,
-                "; ".join(unlike) or "the same",
-            ]
-        )
-    columns = ["net", "n", percent("our test error, %", 2), percent("published, %", 2)]
+    """Each published figure that one of the nets has a counterpart of, and that beside it; None where none has."""
+    rows = [
+        _beside(net, metric, figure)
+        for net in summary.nets
+        for metric in METRICS
+        for figure in paper.printed(net.cells[0], metric) or [paper.reproductions(net.cells[0], metric)]
+        if figure and net.estimate(COLUMNS[metric, "final"])
+    ]
+    columns = ["net", "error", "n", percent("ours, %", 2), percent("published, %", 2)]
     columns += [percent("difference, points", 2, signed=True), "reproductions, %", "source", "recipe and data"]
     return table("paper", columns, rows) if rows else None
+
+
+def _beside(net: Net, metric: str, figure: Published) -> list[Value]:
+    cell, ours = net.cells[0], net.estimate(COLUMNS[metric, "final"])
+    value = None if figure.value is None else figure.value / 100
+    others = paper.reproductions(cell, metric)
+    return [
+        net.name,
+        METRICS[metric].words,
+        ours.n,
+        ours,
+        value,
+        None if value is None else Estimate(ours.mean - value, ours.half_width, ours.n),
+        f"{others.low:g} to {others.high:g}" if others else None,
+        None if value is None else figure.label,
+        "; ".join(paper.differences(cell, figure)) or "the same",
+    ]
 
 
 def optimisation(summary: Summary) -> Table | None:

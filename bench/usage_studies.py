@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from bench import commands
-from bench.arguments import add_arch, command, count, odd, seconds, span
+from bench.arguments import add_arch, command, count, odd, price, seconds, span
 
 RUN_EPILOG = """\
 A study is a file, or the name of one in ablations/. Only pending cells run; what is recorded is never run again.
 Ctrl-C stops within seconds and loses nothing: run again to continue.
+--set base=NAME takes another recipe: cifar, imagenet or imagenet-90 (docs/recipes.md). A dry run expects what runs of
+the same net took on such a machine, else goes by training steps timed there (resbench measure), else says unknown.
 
 examples:
   resbench run degradation --dry-run
+  resbench run imagenet-degradation --set base=imagenet-90 --dry-run --on 'NVIDIA H200' --devices 8 --price 2.50
   resbench run degradation --only 'depth=8|20,shortcut=none'
   resbench run cifar10 --only seed=0 --device cuda --timeout 7200
   resbench run degradation --until-decided --max-seeds 12
@@ -81,6 +84,13 @@ def _add_run(subparsers: Any) -> None:
     parser = command(subparsers, "run", commands.run, "run the pending cells of a study", RUN_EPILOG)
     add_study(parser)
     parser.add_argument("--dry-run", action="store_true", help="show cells, costs and expected time; run nothing")
+    parser.add_argument(
+        "--on", metavar="DEVICE", help="with --dry-run: for a machine with this GPU or CPU that the tables tell of"
+    )
+    parser.add_argument("--price", type=price, help="with --dry-run: of an hour of one GPU, in any currency")
+    parser.add_argument(
+        "--devices", type=count(1, 1024), default=1, metavar="N", help="GPUs that each cell is spread over (default: 1)"
+    )
     parser.add_argument("--workers", type=count(1), help="processes side by side (default: one a core, or one a GPU)")
     parser.add_argument(
         "--gang", type=count(1), metavar="N", help="cells of one net that a GPU trains at once (default: measured)"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from bench import dataset, landscape
+from bench import album, dataset, landscape
 from bench.album import Album
 from bench.analysis import Slicing
 from bench.cell import Arch, Cell
@@ -22,7 +22,7 @@ from bench.evaluation import Evaluation
 from bench.host import Toolkit, cache_directory
 from bench.measure import Wait, peak_memory
 from bench.parts import replacing
-from bench.source import SHAPES, Source
+from bench.source import Source
 from bench.train import Training, images_of
 
 if TYPE_CHECKING:
@@ -219,16 +219,17 @@ def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
 def survey(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
     """What planning needs and only torch can tell; decodes data sets into the cache on the way.
 
-    `job`: `sources` (texts of those to load) and `nets` (for each: a source's text and the fields of an Arch). Returns
-    `toolkit`, `checksums` by source and `costs` in the order of the nets.
+    `job`: `sources` (for each to load: its text, and whether it is read while training, at any size) and `nets` (for
+    each: a source's text, the views' pixels a side or 0, the fields of an Arch, and channels, pixels a side and classes
+    where they are known). Returns `toolkit`, and `checksums` and `costs` in the order of the sources and the nets.
     """
     loaded = {}
-    for text in job["sources"]:
+    for text, streamed in job["sources"]:
         caller.send(f"preparing {text}")
-        loaded[text] = dataset.load(Source.parse(text))
+        loaded[text, streamed] = _load(text, streamed)
     costs = []
-    for text, arch in job["nets"]:
-        channels, size, classes = SHAPES.get(text) or loaded[text].shape
+    for text, crop_size, arch, shape in job["nets"]:
+        channels, size, classes = shape or _seen(loaded[text, crop_size > 0], crop_size)
         cost = cost_of(Arch(**arch), channels=channels, size=size, classes=classes)
         costs.append((cost.parameters, cost.multiply_adds, cost.activation_bytes))
     toolkit = Toolkit(
@@ -237,5 +238,15 @@ def survey(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
         cudnn=torch.backends.cudnn.version(),
         cuda_available=torch.cuda.is_available(),
     )
-    checksums = {text: images.sha256 for text, images in loaded.items()}
+    checksums = [images.sha256 for images in loaded.values()]
     return {"toolkit": toolkit, "checksums": checksums, "costs": costs}
+
+
+def _load(text: str, streamed: bool) -> Dataset | Album:
+    source = Source.parse(text)
+    return album.load(source) if streamed else dataset.load(source)
+
+
+def _seen(images: Dataset | Album, crop_size: int) -> tuple[int, int, int]:
+    """Channels, pixels a side and classes, as a net sees them."""
+    return (images.channels, crop_size, images.classes) if crop_size else images.shape

@@ -6,7 +6,7 @@ from synthetic import a_cell, a_net
 from bench.cell import Arch, Cell, Recipe
 from bench.claim import Claim, comparisons
 from bench.evidence import gather
-from bench.run import DIVERGED, FAILED, OUT_OF_MEMORY
+from bench.run import DIVERGED, FAILED, OUT_OF_MEMORY, TESTS
 
 PLAIN, RESIDUAL = a_cell(8, "none"), a_cell(8, "A")
 LEFT, RIGHT = {"shortcut": ("none",)}, {"shortcut": ("A",)}
@@ -70,8 +70,10 @@ def test_missing_seeds_are_named():
     assert found.looks == () and found.because == "plain-8: 2 of 3 seeds not run"
 
 
-def test_a_diverged_net_has_the_worst_error_there_is():
-    found = gathered(of(0.9, DIVERGED, 0.8), of(0.1, 0.1, 0.1))
+@pytest.mark.parametrize("metric", ["train_error", *TESTS])
+def test_a_diverged_net_has_the_worst_error_there_is(metric):
+    column = {"train_error": "final_train_error"}.get(metric, metric)
+    found = gathered(of(0.9, DIVERGED, 0.8), of(0.1, 0.1, 0.1), metric=metric, column=column)
     assert found.looks[0][0] == (90.0, 100.0, 80.0)
     assert found.notes == ("plain-8: 1 of 3 seeds diverged, taken as 100 %",)
 

@@ -19,7 +19,7 @@ def recorded(tmp_path, the_host, cells):
     for cell, seconds in cells:
         curve = [dataclasses.replace(p, train_seconds=seconds, eval_seconds=1.0) for p in a_curve(cell)]
         store.commit(cell, a_run(cell, curve, the_host, multiply_adds=1000), curve)
-    return Forecast(store.runs(), store.hosts(), None)
+    return Forecast(store.runs(), forecast.alike(store.hosts(), None))
 
 
 def test_the_same_net_takes_what_it_took_and_others_their_share(tmp_path):
@@ -43,8 +43,8 @@ def test_costs_are_counted_once_and_then_remembered(tmp_path, monkeypatch):
     assert forecast.remembered(cells) == {}
     found = forecast.costs_of(cells, sources, print)
     # 3 input channels, as the paper counts: 269,722; digits have 1, so 2 * 9 * 16 weights less
-    assert found[cells[0].arch, "digits"].parameters == 269_722 - 2 * 9 * 16
-    assert found[cells[1].arch, "digits"].parameters == 272_474 - 2 * 9 * 16
+    assert found[cells[0].priced].parameters == 269_722 - 2 * 9 * 16
+    assert found[cells[1].priced].parameters == 272_474 - 2 * 9 * 16
     monkeypatch.setattr(forecast.pool, "call", None)
     assert forecast.costs_of(cells, sources, print) == found
     (tmp_path / forecast.COSTS).write_text("damaged")

@@ -13,7 +13,7 @@ from bench.progress import Grid, Lines, duration, percent, watching
 
 def _watch(display_type, console):
     cells = [a_cell(depth, shortcut, seed) for depth in (8, 20) for shortcut in ("none", "A") for seed in (0, 1)]
-    costs = {(c.arch, c.data): Cost(1, c.arch.depth, 1) for c in cells}
+    costs = {c.priced: Cost(1, c.arch.depth, 1) for c in cells}
     display = display_type(console)
     display.begin(cells, {cells[0].id: "done"}, costs, "a device")
     for cell in cells[1:4]:
@@ -60,7 +60,7 @@ def test_progress_is_by_work_not_by_cells():
     """Three of four works done are three quarters, whatever the number of cells."""
     cells = [a_cell(8), a_cell(20)]
     display = Lines(Console(file=io.StringIO()))
-    display.begin(cells, {}, {(c.arch, c.data): Cost(1, m, 1) for c, m in zip(cells, (3, 1), strict=True)}, "")
+    display.begin(cells, {}, {c.priced: Cost(1, m, 1) for c, m in zip(cells, (3, 1), strict=True)}, "")
     display.ended(cells[0], a_run(cells[0], a_curve(cells[0])))
     assert display.fraction() == 0.75
     display.evaluated(cells[1], dataclasses.replace(a_curve(cells[1])[0], iteration=50))

@@ -113,10 +113,69 @@ def test_published_figures_stand_beside_ours_with_what_differs(study_file, tmp_p
         curve = a_curve(cell, 0.07 + cell.seed / 100)
         store.commit(cell, a_run(cell, curve), curve)
     said = (report.write(found, found.cells, store, tmp_path / "reports").parent / "report.md").read_text()
-    assert (
-        "| ResNet-20-A | 3 | 10.00 ± 2.48 | 8.75 | +1.25 ± 2.48 | 8.3 to 8.5 | Table 6 |" in said
-    )  # 9, 10, 11 % in test
+    line = "| ResNet-20-A | test error | 3 | 10.00 ± 2.48 | 8.75 | +1.25 ± 2.48 | 8.3 to 8.5 | Table 6 |"
+    assert line in said  # 9, 10, 11 % in test
     assert "images of parquet:cifar10-jpeg, not the original files; iterations 100 (paper: 64,000)" in said
+
+
+IMAGENET = """
+title = "Many views"
+question = "Which?"
+[matrix]
+data = "folder:imagenet"
+family = "imagenet"
+depth = 34
+shortcut = ["A", "B"]
+seeds = 2
+[recipe]
+base = "imagenet"
+"""
+
+
+def test_every_published_figure_of_a_net_stands_beside_it(study_file, tmp_path):
+    """34-A is in Tables 2 and 3, 34-B in 3 and 4; of ten crops only the top-1 errors are there, of many scales both."""
+    found, store = study.load(study_file(IMAGENET)), Store(tmp_path / "results")
+    store.add_host(a_host())
+    for cell in found.cells:
+        curve = a_curve(cell, 0.25)
+        tests = {"top1_error_10crop": 0.25 + cell.seed / 100, "top5_error": 0.0625}
+        if cell.arch.shortcut == "B":
+            tests |= {"top1_error_multiscale": 0.22, "top5_error_multiscale": 0.06}
+        store.commit(cell, a_run(cell, curve, **tests), curve)
+    said = (report.write(found, found.cells, store, tmp_path / "reports").parent / "report.md").read_text()
+    beside = said[said.index("## Against the paper") :]
+    spread = "25.50 ± 6.35"  # 12.7062 * 0.7071 / sqrt(2)
+    assert [line.split(" | ")[:-1] for line in beside.splitlines() if line.startswith("| ResNet")] == [
+        ["| ResNet-34-A", "10-crop top-1 error", "2", spread, "25.03", "+0.47 ± 6.35", "–", "Table 2"],
+        ["| ResNet-34-A", "10-crop top-1 error", "2", spread, "25.03", "+0.47 ± 6.35", "–", "Table 3"],
+        ["| ResNet-34-B", "10-crop top-1 error", "2", spread, "24.52", "+0.98 ± 6.35", "–", "Table 3"],
+        ["| ResNet-34-B", "multi-scale top-1 error", "2", "22.00 ± 0.00", "21.84", "+0.16 ± 0.00", "–", "Table 4"],
+        [
+            "| ResNet-34-B",
+            "multi-scale top-5 error",
+            "2",
+            "6.00 ± 0.00",
+            "5.71",
+            "+0.29 ± 0.00",
+            "–",
+            "Table 4 (top-5)",
+        ],
+    ]
+    assert beside.count("the same |") == 5
+    (heads,) = re.findall(r"^\| net \| n \|.*$", said, re.MULTILINE)
+    shown = [
+        "top-5 test error, %",
+        "10-crop top-1 error, %",
+        "multi-scale top-1 error, %",
+        "multi-scale top-5 error, %",
+    ]
+    assert [head for head in heads.split(" | ") if head in shown] == shown and "10-crop top-5" not in heads
+    assert report.VIEWS_NOTE in said
+
+
+def test_images_of_one_size_have_one_view(made):
+    text = rendered(made)
+    assert "10-crop" not in text and "top-5" not in text.lower()
 
 
 def test_what_is_not_done_is_said_plainly(made):

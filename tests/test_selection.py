@@ -81,6 +81,7 @@ def test_cells_and_benchmarks_are_apart(options):
 
 def test_settings_and_names(options):
     assert chosen(options(set=["depth=20"])) == [("train", 20), ("inference", 20)]
+    assert selection.study(options(NETS, set=["base=imagenet-90", "iterations=400000"])).nets[0].recipe.crop_size == 224
     assert selection.study(options(name="other.name-2_")).name == "other.name-2_"
     for fields, told in (
         ({"name": "a/b"}, "--name"),

@@ -3,12 +3,14 @@
 import copy
 import random
 import re
+from dataclasses import replace
 
 import pytest
 from conftest import ROOT
 
 from bench import study
 from bench.errors import FieldError, InputError
+from bench.recipes import RECIPES
 
 GOOD = """
 title = "A study"
@@ -84,6 +86,39 @@ def test_overrides_replace_axes_and_recipe_fields_wherever_they_stand(study_file
         study.load(path, {"iterations": 60})
 
 
+BASED = """
+title = "Based"
+question = "On what?"
+[matrix]
+data = "folder:nowhere/imagenet"
+family = "imagenet"
+depth = [18, 34]
+precision = ["fp32", "bf16"]
+[recipe]
+base = "imagenet"
+batch = 64
+"""
+
+
+def test_a_recipe_on_the_base_of_another(study_file):
+    """What stands beside `base` replaces its fields, an axis too; cells are what they would be spelled out."""
+    found = study.load(study_file(BASED))
+    base = RECIPES["imagenet"].recipe
+    assert [c.recipe for c in found.cells[:2]] == [replace(base, batch=64, precision=p) for p in ("fp32", "bf16")]
+    other = study.load(study_file(BASED), {"base": "imagenet-90", "batch": 32, "drops": [5_004]}).cells[0].recipe
+    assert other == replace(RECIPES["imagenet-90"].recipe, batch=32, drops=(5_004,))
+    plain = GOOD.replace("[recipe]", '[recipe]\nbase = "cifar"')
+    assert study.load(study_file(plain)).cells == study.load(study_file(GOOD)).cells
+
+
+@pytest.mark.parametrize("base", ['"imgaenet"', "[]", "3", '["imagenet"]'])
+def test_a_base_that_is_none(study_file, base):
+    with pytest.raises(InputError, match=r"\[recipe\]: base = .*allowed: cifar, imagenet, imagenet-90"):
+        study.load(study_file(BASED.replace('"imagenet"\nbatch', f"{base}\nbatch")))
+    with pytest.raises(InputError, match="base = 'x'"):
+        study.load(study_file(BASED), {"base": "x"})
+
+
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
@@ -115,6 +150,8 @@ def test_overrides_replace_axes_and_recipe_fields_wherever_they_stand(study_file
         ('right = { depth = 8, shortcut = "none" }', 'right = { paper = "Table 6" }', "no training error of"),
         ('metric = "train_error"', 'metric = "validation_error"', "1: plain-20 has no validation error: .*full"),
         ('metric = "train_error"', 'at = "best-on-validation"', "1: plain-20 has no validation error: .*full"),
+        ('metric = "train_error"', 'metric = "top5_error"', "1: plain-20 has no top-5 test error: its crop_size is 0"),
+        ('metric = "train_error"', 'metric = "top1_error_10crop"\nat = "best-on-validation"', "1: at = .*final, where"),
         ('relation = "above"', 'relation = "exceeds"', r"number 1: relation = 'exceeds' .*above, below, not above"),
         ("margin = 1.0", "margin = -1.0", r"number 1: margin = -1.0"),
         ("margin = 1.0", 'margin = "1 %"', r"number 1: margin = '1 %'"),

@@ -170,13 +170,14 @@ def test_resnet_110_takes_the_papers_warm_up(job):
 
 
 def test_a_survey_tells_what_only_torch_knows():
-    arch = a_cell(20, "A").arch
-    answer = worker.survey(
-        {"sources": ["digits"], "nets": [("cifar10", values(arch)), ("digits", values(arch))]}, Caller()
-    )
-    assert [parameters for parameters, _, _ in answer["costs"]] == [269_722, 269_722 - 288]
+    arch = values(a_cell(20, "A").arch)
+    shapes = {"cifar10": (3, 32, 10), "folder:imagenet": (3, 224, 1000)}
+    nets = [("cifar10", 0, arch, shapes["cifar10"]), ("digits", 0, arch, None)]
+    nets.append(("folder:imagenet", 224, arch | {"family": "imagenet", "depth": 18}, shapes["folder:imagenet"]))
+    answer = worker.survey({"sources": [("digits", False)], "nets": nets}, Caller())
+    assert [parameters for parameters, _, _ in answer["costs"]] == [269_722, 269_722 - 288, 11_515_688]
     assert answer["toolkit"].torch == torch.__version__
-    assert set(answer["checksums"]) == {"digits"}  # cifar10's shape is known without its images
+    assert len(answer["checksums"]) == 1  # what has a shape is not read
 
 
 TEMPLATE = """
