@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from bench import album, dataset, landscape
+from bench.accuracy import PROTOCOLS
 from bench.album import Album
 from bench.analysis import Slicing
 from bench.cell import Arch, Cell
@@ -22,6 +23,7 @@ from bench.evaluation import Evaluation
 from bench.host import Toolkit, cache_directory
 from bench.measure import Wait, peak_memory
 from bench.parts import replacing
+from bench.run import TESTS
 from bench.source import Source
 from bench.train import Training, images_of
 
@@ -118,14 +120,11 @@ def _tests(training: Training, caller: Caller) -> dict[str, float]:
         if caller.stopping():
             raise Stopped
 
-    single, ten, many = (training.test(protocol, heard) for protocol in ("single", "10-crop", "multi-scale"))
-    return {
-        "top5_error": single.top5,
-        "top1_error_10crop": ten.top1,
-        "top5_error_10crop": ten.top5,
-        "top1_error_multiscale": many.top1,
-        "top5_error_multiscale": many.top5,
-    }
+    found: dict[str, float] = {}
+    for protocol, columns in PROTOCOLS.items():
+        accuracy = training.test(protocol, heard)
+        found |= zip(columns, (accuracy.top1_error, accuracy.top5_error), strict=True)
+    return {name: found[name] for name in TESTS}
 
 
 def prepare(job: dict[str, Any]) -> tuple[Cell, Dataset | Album]:

@@ -56,3 +56,13 @@ def an_album(root: Path, train: int = 20, test: int = 6, classes: int = 2) -> Al
 
     parts = part("train", range(train)), part("val", range(1000, 1000 + test))
     return Album("folder:made", *parts, tuple("abcdefgh"[:classes]), sha256="5" * 64)
+
+
+def folder(root: Path, train: int = 20, test: int = 6) -> Path:
+    """The same photographs as a folder for each of two classes, dark and bright."""
+    for part, numbers in (("train", range(train)), ("val", range(1000, 1000 + test))):
+        for number in numbers:
+            place = root / part / ("dark", "bright")[number % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{number}.JPEG").write_bytes(jpeg(photograph(number, brightness=(60, 200)[number % 2])))
+    return root

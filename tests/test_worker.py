@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from albums import folder
 from children import Caller
 from conftest import ROOT
 from synthetic import RECIPE, a_cell
@@ -19,6 +20,7 @@ from bench.cell import Arch, Cell, Recipe, values
 from bench.dataset import Dataset
 from bench.errors import DataError
 from bench.evaluation import Evaluation
+from bench.run import TESTS
 
 pytestmark = pytest.mark.usefixtures("torch_settings")
 
@@ -199,3 +201,57 @@ def test_the_template_starts_no_thread_and_touches_no_device():
         [sys.executable, "-c", TEMPLATE], check=True, capture_output=True, text=True, cwd=ROOT, env=environment
     )
     assert answer.stdout.split() == ["1", "False"]
+
+
+# ---- images of any size ----
+
+
+@pytest.fixture
+def streamed(job, tmp_path, monkeypatch):
+    """A cell of a net of bottlenecks on photographs of two brightnesses."""
+    monkeypatch.setenv("RESBENCH_CACHE", str(tmp_path / "cache"))
+    recipe = Recipe(
+        iterations=12, drops=(), eval_every=6, batch=5, crop_size=32, scale=(36, 48), crop_padding=0, last_batch="drop"
+    )
+    source = f"folder:{folder(tmp_path / 'photographs')}"
+    cell = Cell(Arch("imagenet", 50, "B", width=1 / 16), recipe, source, 0)
+    return job | {"cell": cell.flat(), "source": source, "loading": {"loaders": 1, "bad_images": "skip"}}
+
+
+def test_the_last_net_is_tested_in_every_way(streamed):
+    answer = worker.run_cell(streamed, Caller())
+    assert answer["tests"].keys() == set(TESTS) and answer["tests"]["top5_error"] == 0.0  # of two classes
+    assert all(0 <= error <= 1 for error in answer["tests"].values())
+    assert answer["loading"]["loaders"] == 1 and answer["loading"]["bad_images"] == 0
+    assert 0 < answer["loading"]["data_seconds"] < answer["curve"][-1]["train_seconds"]
+
+
+def test_stopped_while_testing_it_tests_again(streamed):
+    whole = worker.run_cell(streamed | {"checkpoint": streamed["checkpoint"] + "-other"}, Caller())
+    looks = 0
+    while (answer := worker.run_cell(streamed, Caller(looks)))["curve"] is None:  # stopped at every place there is
+        looks = 2 * looks + 1
+    assert answer["tests"] == whole["tests"] and looks > 7
+    keys = ("iteration", "train_error", "train_loss", "test_loss")
+    assert [[p[k] for k in keys] for p in answer["curve"]] == [[p[k] for k in keys] for p in whole["curve"]]
+
+
+def test_bad_images_are_told_of_once(streamed, tmp_path):
+    bad = next((tmp_path / "photographs/train").glob("*/*3.JPEG"))
+    bad.write_bytes(bad.read_bytes()[:200])
+    caller = Caller()
+    answer = worker.run_cell(streamed, caller)
+    said = [message["said"] for message in caller.sent if "said" in message]
+    assert len(said) == 1 and f"{bad} is skipped, for it cannot be decoded" in said[0]
+    assert answer["loading"]["bad_images"] == 1
+    with pytest.raises(DataError, match=f"{bad.name}: cannot be decoded"):
+        worker.run_cell(streamed | {"checkpoint": "none", "loading": {"loaders": 0, "bad_images": "fail"}}, Caller())
+
+
+def test_a_survey_of_files(streamed):
+    arch = values(Arch("imagenet", 50, "B", width=1 / 16))
+    job = {"sources": [(streamed["source"], True)], "nets": [(streamed["source"], 32, arch, None)]}
+    found = worker.survey(job, Caller())
+    net = worker.cost_of(Arch(**arch), channels=3, size=32, classes=2)
+    assert found["costs"] == [(net.parameters, net.multiply_adds, net.activation_bytes)]
+    assert len(found["checksums"][0]) == 64
