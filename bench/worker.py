@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 import torch
 
-from bench import dataset, landscape
+from bench import album, dataset, landscape
+from bench.album import Album
 from bench.analysis import Slicing
 from bench.cell import Arch, Cell
 from bench.cost import cost_of
@@ -184,12 +185,10 @@ def survey(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
     return {"toolkit": toolkit, "checksums": checksums, "costs": costs}
 
 
-def _load(text: str, streamed: bool) -> Dataset:
-    if streamed:
-        raise DataError(f"{text}: images of any size cannot be read yet")
-    return dataset.load(Source.parse(text))
+def _load(text: str, streamed: bool) -> Dataset | Album:
+    return (album if streamed else dataset).load(Source.parse(text))
 
 
-def _seen(images: Dataset, crop_size: int) -> tuple[int, int, int]:
+def _seen(images: Dataset | Album, crop_size: int) -> tuple[int, int, int]:
     """Channels, pixels a side and classes, as a net sees them."""
     return (images.channels, crop_size, images.classes) if crop_size else images.shape

@@ -3,9 +3,11 @@
 import dataclasses
 
 import pytest
+from histories import samples
 from synthetic import RECIPE, a_cell, a_curve, a_host, a_run
 
 from bench import forecast, host
+from bench.benchmark import benchmarks
 from bench.forecast import Cost, Forecast
 from bench.source import Source
 from bench.store import Store
@@ -30,6 +32,20 @@ def test_the_same_net_takes_what_it_took_and_others_their_share(tmp_path):
     assert not twice.measured and twice.seconds == pytest.approx(2 * 5.0, rel=0.25)
     longer = dataclasses.replace(RECIPE, iterations=1000, drops=())
     assert times.expect(a_cell(recipe=longer), COST).seconds == pytest.approx(10 * 5.0, rel=0.25)
+
+
+def test_timed_steps_tell_more_than_other_nets_and_less_than_the_net_itself(tmp_path):
+    here = a_host(cpu=host.cpu_model())
+    store, cell = Store(tmp_path), a_cell(depth=20)
+    recorded(tmp_path, here, [(a_cell(), 3.0)])
+    timed = samples([0.5], here, *benchmarks(["train"], [cell]))
+    times = Forecast(store.runs(), {here.id: here}, lambda: timed)
+    found = times.expect(cell, Cost(1, 10**9, 1))
+    # 100 steps of 32 images, and 4 evaluations of digits' 1,797 at three times the pace
+    assert not found.measured and found.seconds == pytest.approx(100 * 0.5 + 4 * 1_797 / (3 * 64))
+    assert found.paced.step.host == here
+    assert times.expect(a_cell(seed=5), COST) == forecast.Expected(4.0, measured=True)
+    assert times.expect(a_cell(depth=14), COST).paced is None
 
 
 def test_another_machine_tells_nothing(tmp_path):
