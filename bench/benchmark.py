@@ -15,7 +15,17 @@ from bench.field import choice, of
 ARCH = tuple(field.kinds(Arch))
 # what each kind of work depends on, beside the images; the rest is left at its default, so that a benchmark has one id
 DEPENDS = {
-    "train": (*ARCH, "batch", "precision", "memory_format", "compiled", "crop_padding", "flip"),
+    "train": (
+        *ARCH,
+        "batch",
+        "precision",
+        "memory_format",
+        "compiled",
+        "crop_padding",
+        "flip",
+        "norm_batch",
+        "recompute",
+    ),
     "inference": (*ARCH, "batch", "precision", "memory_format"),
     "evaluation": (*ARCH, "precision", "memory_format"),
     "augmentation": ("batch", "memory_format", "crop_padding", "flip"),
@@ -32,6 +42,8 @@ IN_WORDS: dict[str, Callable[[Any], str]] = {
     "compiled": lambda _: "compiled",
     "crop_padding": "crop {}".format,
     "flip": lambda _: "no flip",
+    "norm_batch": "BN over {}".format,
+    "recompute": lambda _: "activations recomputed",
 }
 
 
@@ -111,4 +123,6 @@ def from_flat(fields: dict[str, Any]) -> Benchmark:
 def _reduced(work: str, cell: Cell) -> Cell:
     flat = cell.flat()
     kept = {name: flat[name] for name in FIELDS if name in DEPENDS[work]}
+    if kept.get("norm_batch"):  # goes with whole batches alone
+        kept["last_batch"] = "drop"
     return Cell.from_flat(DEFAULTS | kept | {"data": cell.data})

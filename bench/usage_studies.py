@@ -89,7 +89,11 @@ def _add_run(subparsers: Any) -> None:
     )
     parser.add_argument("--price", type=price, help="with --dry-run: of an hour of one GPU, in any currency")
     parser.add_argument(
-        "--devices", type=count(1, 1024), default=1, metavar="N", help="GPUs that each cell is spread over (default: 1)"
+        "--devices",
+        type=count(1, 1024),
+        default=1,
+        metavar="N",
+        help="with --dry-run: GPUs that each cell is spread over",
     )
     parser.add_argument("--workers", type=count(1), help="processes side by side (default: one a core, or one a GPU)")
     parser.add_argument(

@@ -18,11 +18,19 @@ OTHERS = {  # another allowed value of each field, beside those of OF
     **{"momentum": 0.8, "weight_decay": 1e-3, "decay_on": "weights", "init_fan": "fan_in", "crop_padding": 2},
     **{"flip": False, "precision": "bf16", "memory_format": "contiguous", "compiled": True, "eval_every": 500},
     **{"last_batch": "drop", "split": "holdout", "split_seed": 3, "data": "noise32", "seed": 4},
+    **{"crop_size": 32, "scale": (32, 64), "colour": "own", "decoding": "gpu", "train_sample": 100},
+    **{"plateau": 3, "plateau_on": "test", "plateau_gain": 0.01, "norm_batch": 32, "recompute": True},
 }
-OF = Cell(Arch("imagenet", 50, "A"), Recipe(iterations=8_000, drops=()), "digits")
+VIEWS = {"crop_size": 32, "scale": (32, 48)}
+NEEDS = {  # fields without which one cannot be
+    **dict.fromkeys(("crop_size", "scale", "colour", "decoding", "train_sample"), VIEWS),
+    "norm_batch": {"last_batch": "drop"},
+}
+OF = Cell(Arch("imagenet", 50, "A"), Recipe(iterations=8_000, drops=(), crop_padding=0), "digits")
 NET = {"depth", "shortcut", "width", "stride"}
 TRUTH = {  # by hand: what time can depend on
-    "train": NET | {"batch", "precision", "memory_format", "compiled", "crop_padding", "flip", "data"},
+    "train": NET
+    | {"batch", "precision", "memory_format", "compiled", "crop_padding", "flip", "norm_batch", "recompute", "data"},
     "inference": NET | {"batch", "precision", "memory_format", "data"},
     "evaluation": NET | {"precision", "memory_format", "data"},
     "augmentation": {"batch", "memory_format", "crop_padding", "flip", "data"},
@@ -37,7 +45,7 @@ def the(work: str, cell: Cell) -> Benchmark:
 
 def changed(name: str) -> Cell:
     """`OF` with another value of one field."""
-    return Cell.from_flat(OF.flat() | {name: OTHERS[name]})
+    return Cell.from_flat(OF.flat() | NEEDS.get(name, {}) | {name: OTHERS[name]})
 
 
 def test_every_field_is_tried():
@@ -112,6 +120,11 @@ def test_labels():
         "augmentation, batch 128, contiguous, crop 0, no flip, cifar10",
         "decoding, cifar10",
     ]
+    groups = Recipe(batch=256, norm_batch=32, last_batch="drop", recompute=True, crop_padding=0)
+    fifty = Cell(Arch("imagenet", 50, "B"), groups, "noise224")
+    assert the("train", fifty).label == (
+        "train ResNet-50-B, imagenet family, batch 256, crop 0, BN over 32, activations recomputed, noise224"
+    )
     wide = Cell(Arch(width=0.5), Recipe(crop_padding=1, flip=False), "digits")
     assert the("train", wide).label == "train ResNet-20-A, width 0.5, batch 128, crop 1, no flip, digits"
 

@@ -94,6 +94,11 @@ def test_data_describes(capsys):
         (["judge", "nothing"], "no study 'nothing'"),
         (["judge", "degradation", "--only", "depth=7"], "no cell of degradation matches"),
         (["run", "degradation", "--max-seeds", "9"], "--max-seeds: only with --until-decided"),
+        (["run", "degradation", "--on", "NVIDIA H200"], "--on: only with --dry-run"),
+        (["run", "degradation", "--price", "2.5"], "--price: only with --dry-run"),
+        (["run", "degradation", "--devices", "8"], "--devices: only with --dry-run"),
+        (["run", "degradation", "--dry-run", "--on", "x", "--results", "/nowhere"], "--on x: nothing is recorded of"),
+        (["run", "degradation", "--set", "base=imagnet"], "base = 'imagnet' is not allowed; allowed: cifar, imagenet,"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(capsys, monkeypatch, arguments, named):
@@ -114,6 +119,8 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, monkeypatch, arguments, n
         ["run", "x", "--workers", "0"],
         ["run", "x", "--timeout", "-1"],
         ["run", "x", "--max-seeds", "0"],
+        ["run", "x", "--price", "-1"],
+        ["run", "x", "--devices", "0"],
         ["slices", "x", "--steps", "4"],
         ["slices", "x", "--span", "nan"],
     ],

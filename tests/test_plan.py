@@ -1,12 +1,18 @@
 """The dry run's tables."""
 
 import io
+from dataclasses import replace
 
+import pytest
+from histories import samples
 from rich.console import Console
 from synthetic import a_curve, a_host, a_run
 
-from bench import host, plan, study
+from bench import forecast, host, plan, study
+from bench.benchmark import benchmarks
 from bench.cost import cost_of
+from bench.errors import InputError
+from bench.history import History
 from bench.store import Store
 
 STUDY = """
@@ -21,7 +27,9 @@ seeds = 3
 
 def _shown(found, store, **options):
     console = Console(file=io.StringIO(), width=160)
-    plan.show(found, found.cells, store, options.get("device", "cpu"), options.get("workers", 2), console)
+    more = {name: options[name] for name in ("on", "price", "devices") if name in options}
+    workers = None if more else 2
+    plan.show(found, found.cells, store, "cpu", workers, console, **more)
     return console.file.getvalue()
 
 
@@ -41,6 +49,67 @@ def test_a_dry_run_shows_costs_without_the_data_and_times_once_there_are_any(stu
     seconds = curve[-1].train_seconds + curve[-1].eval_seconds
     assert f"{seconds:.1f}" in text.splitlines()[1] and "~" in text.splitlines()[2]
     assert "6 cells on cifar10, 1 recorded, 5 to run" in text and "such a machine has recorded (~:" in text
+
+
+IMAGENET = """
+title = "Planned"
+question = "How long?"
+[matrix]
+data = "folder:nowhere/imagenet"
+family = "imagenet"
+depth = 18
+shortcut = ["none", "A"]
+seeds = 2
+[recipe]
+base = "imagenet-90"
+"""
+
+
+@pytest.fixture
+def timed(study_file, tmp_path, monkeypatch):
+    """A study of ImageNet, which is not here, and steps of one of its nets timed on a GPU, which is not here either."""
+    monkeypatch.setenv("RESBENCH_CACHE", str(tmp_path / "cache"))
+    found, store = study.load(study_file(IMAGENET)), Store(tmp_path / "results")
+    there = a_host(gpu="NVIDIA H200")
+    (step,) = benchmarks(["train"], [replace(found.nets[0], data="noise224")])
+    history = History(store.root)
+    history.add_host(there)
+    history.add(samples([0.125], there, step, images=256))
+    return found, store, there
+
+
+def test_time_gpu_hours_and_money_by_timed_steps(timed):
+    found, store, there = timed
+    text = _shown(found, store, on="h200", price=2.5, devices=4)
+    assert "folder:nowhere/imagenet is not here: it is taken to have 1,000 classes" in text
+    assert "11,515,688" in text and "1,794,805,760" in text  # plain-18 at 224 pixels, 1,000 classes
+    # 450,360 steps, and 90 * 100,000 + 46 * 50,000 images at three times the pace of a step
+    hours = (450_360 * 0.125 + (90 * 100_000 + 46 * 50_000) / (3 * 256 / 0.125)) / 3600
+    assert f"≈{hours:.1f}" in text and "h a cell" in text
+    assert "4 to run on NVIDIA H200, 1 at a time, each over 4 devices" in text
+    assert f"expected time: {2 * hours / 4:.1f} h, from training steps timed on NVIDIA H200" in text
+    assert f"(host {there.id}, n = 3, 2026-01-01)" in text
+    assert f"GPU hours: {2 * hours:.1f} in all; at 2.50 an hour {2 * hours * 2.5:.2f}" in text
+    assert "not in it: 2 cells of which nothing is measured (ResNet-18-A)" in text
+    assert "a third of a step's time an image, for no forward pass was timed (plain-18)" in text
+    assert "as if 4 devices were 4 times as fast as one" in text
+    assert forecast.remembered(found.cells) == {}  # with its images there, the classes are counted
+
+
+def test_what_is_not_measured_here_is_unknown(timed):
+    text = _shown(*timed[:2])
+    assert "expected time: unknown" in text and "GPU hours" not in text
+
+
+def test_machines_and_prices_that_are_none(timed):
+    found, store, _ = timed
+    with pytest.raises(InputError, match="--on T4: nothing is recorded of such a device; the tables have NVIDIA H200"):
+        _shown(found, store, on="T4")
+    History(store.root).add_host(a_host(gpu="NVIDIA H100"))
+    with pytest.raises(InputError, match="--on nvidia: several devices are named so: NVIDIA H100, NVIDIA H200"):
+        _shown(found, store, on="nvidia")
+    with pytest.raises(InputError, match="--price: of a GPU's hour, and these cells would run on the CPU"):
+        _shown(found, store, price=2.5)
 
 
 def test_all_recorded_is_nothing_to_run(study_file, tmp_path):

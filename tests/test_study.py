@@ -8,8 +8,11 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT
 
-from bench import study
+from bench import claim, paper, study
+from bench.benchmark import benchmarks
+from bench.cell import Cell
 from bench.errors import FieldError, InputError
+from bench.paper import Published
 from bench.recipes import RECIPES
 
 GOOD = """
@@ -57,6 +60,7 @@ def test_a_good_study(study_file):
 
 
 EXPECTED = {"degradation": 48, "cifar10": 50, "cifar10-shortcuts": 45, "cifar10-short": 50}
+EXPECTED |= {"imagenet-degradation": 12, "imagenet-shortcuts": 9, "imagenet-depth": 12}
 
 
 def test_the_studies_that_come_along():
@@ -70,6 +74,51 @@ def test_the_studies_that_come_along():
     assert {(c.arch.depth, c.arch.shortcut) for c in shared} == {(20, "A"), (56, "A"), (110, "A")}
     short = {c.recipe for c in studies["cifar10-short"].cells}
     assert all((r.iterations * 16, [d * 16 for d in r.drops]) == (64_000, [32_000, 48_000]) for r in short)
+
+
+def test_the_studies_of_imagenet_are_the_papers_and_need_no_images():
+    """Tables 2, 3 and 4: every figure of them is claimed, and recipe and data differ in nothing from section 3.4."""
+    nets, claimed = set(), set()
+    for name in ("imagenet-degradation", "imagenet-shortcuts", "imagenet-depth"):
+        found = study.load(ROOT / "ablations" / f"{name}.toml")
+        nets |= {(c.arch.depth, c.arch.shortcut) for c in found.cells}
+        assert {c.data for c in found.cells} == {"folder:imagenet"}
+        assert {c.recipe for c in found.cells} == {RECIPES["imagenet"].recipe}
+        for stated in found.claims:
+            for pair in claim.comparisons(stated, found.nets):
+                if isinstance(pair.right, Published):
+                    claimed.add((pair.right.table, pair.left.arch.depth, pair.left.arch.shortcut, pair.right.value))
+                    assert paper.differences(pair.left, pair.right) == []
+    assert nets == {
+        (18, "none"),
+        (18, "A"),
+        (34, "none"),
+        (34, "A"),
+        (34, "B"),
+        (34, "C"),
+        (50, "B"),
+        (101, "B"),
+        (152, "B"),
+    }
+    assert {c for c in claimed if c[0] == "Table 2"} == {
+        *(("Table 2", 18, "none", 27.94), ("Table 2", 18, "A", 27.88)),
+        *(("Table 2", 34, "none", 28.54), ("Table 2", 34, "A", 25.03)),
+    }
+    assert {(d, s) for table, d, s, _ in claimed if table == "Table 3"} == nets - {
+        (18, "none"),
+        (18, "A"),
+        (34, "none"),
+    }
+
+
+def test_what_the_studies_of_imagenet_take_is_timed():
+    """Every net of them, in each precision: steps over the paper's batch and groups, and forward passes."""
+    timed = set(study.load(ROOT / "ablations" / "throughput-imagenet.toml").benchmarks)
+    for name in ("imagenet-degradation", "imagenet-shortcuts", "imagenet-depth"):
+        for precision in ("fp32", "tf32", "bf16"):
+            for cell in study.load(ROOT / "ablations" / f"{name}.toml", {"precision": precision}).nets:
+                on_noise = Cell(cell.arch, cell.recipe, "noise224")
+                assert set(benchmarks(["train", "inference"], [on_noise])) <= timed
 
 
 def test_overrides_replace_axes_and_recipe_fields_wherever_they_stand(study_file):

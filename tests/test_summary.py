@@ -1,9 +1,10 @@
 """Summaries: who counts in a mean, who does not, and that hosts are never mixed."""
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
-from synthetic import a_cell, a_curve, a_host, a_run
+from synthetic import RECIPE, a_cell, a_curve, a_host, a_run
 
 from bench import run
 from bench.errors import InputError
@@ -77,6 +78,21 @@ def test_nothing_recorded_and_unlike_images_are_errors(store):
         record(store, a_cell(seed=seed), 0.1, data_sha256=checksum * 32)
     with pytest.raises(InputError, match="saw different images"):
         summaries([a_cell(seed=s) for s in range(2)], store)
+
+
+def test_files_and_arrays_of_one_name_are_not_compared(store):
+    """Of a folder read as arrays and as images of any size there are two checksums."""
+    files = replace(RECIPE, crop_size=8, scale=(8, 12), crop_padding=0)
+    cells = [a_cell(data="folder:x"), a_cell(data="folder:x", recipe=files)]
+    for cell, checksum in zip(cells, ("aa", "bb"), strict=True):
+        store.commit(cell, a_run(cell, a_curve(cell), data_sha256=checksum * 32), a_curve(cell))
+    store.add_host(a_host())
+    (summary,) = summaries(cells, store)
+    assert len(summary.nets) == 2
+    assert store.data_checksums() == {("folder:x", False): {"aa" * 32}, ("folder:x", True): {"bb" * 32}}
+    record(store, a_cell(seed=1, data="folder:x", recipe=files), 0.1, data_sha256="cc" * 32)
+    with pytest.raises(InputError, match="runs named folder:x saw different images"):
+        summaries([*cells, a_cell(seed=1, data="folder:x", recipe=files)], store)
 
 
 def test_memory_is_the_devices_or_unknown_never_that_of_a_gangs_process(store):
