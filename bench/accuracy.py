@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PROTOCOLS = {  # and the metrics of their top-1 and top-5 errors, as runs and the paper's tables name them
-    "single": ("final_test_error", "top5_error"),
+PROTOCOLS = {  # and the metrics of their top-1 and top-5 errors
+    "single": ("test_error", "top5_error"),
     "10-crop": ("top1_error_10crop", "top5_error_10crop"),
     "multi-scale": ("top1_error_multiscale", "top5_error_multiscale"),
 }

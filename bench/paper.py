@@ -98,7 +98,12 @@ def _counterparts(cell: Cell, metric: str) -> list[Published]:
         return []
     key = (metric, arch.family, arch.depth, arch.shortcut)
     alike = [f for f in _figures() if (f.metric, f.family, f.depth, f.shortcut) == key]
-    return [figure for figure in alike if re.match(rf"(\w+:)?{figure.data}(?![a-z0-9])", cell.data.lower())]
+    return [figure for figure in alike if named(cell.data, figure.data)]
+
+
+def named(data: str, published: str) -> bool:
+    """Whether a data set is by its name a published one."""
+    return re.match(rf"(\w+:)?{published}(?![a-z0-9])", data.lower()) is not None
 
 
 def recipe_of(arch: Arch) -> Recipe:

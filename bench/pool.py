@@ -6,6 +6,7 @@ The pool knows nothing of cells. A task names a function, `"module:function"`, w
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import importlib
 import logging
@@ -82,6 +83,7 @@ class Pool:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOADED)
         self._children: dict[str, _Child] = {}
+        atexit.register(self.stop, grace=0.0)  # before multiprocessing's own handler, which waits for children
 
     def __len__(self) -> int:
         return len(self._children)
@@ -156,7 +158,8 @@ class _Child:
         self._answer: Returned | Died | None = None
         self._kills = _out_of_memory_kills()
         self._connection, far = context.Pipe()
-        self._process = context.Process(target=_main, args=(far, task), name=task.key, daemon=True)
+        # not a daemon, which may have no children of its own; that it ends with this process: Pool and _die_with_parent
+        self._process = context.Process(target=_main, args=(far, task), name=task.key, daemon=False)
         with _environment(TEMPLATE):
             self._process.start()
         far.close()

@@ -1,4 +1,4 @@
-"""The command line of studies: what may be written after `resbench run`, `judge`, `slices`, `report`, `net`."""
+"""The command line of studies and nets: what may be written after `resbench run`, `evaluate` and the like of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bench import commands
+from bench import commands, testing
+from bench.accuracy import PROTOCOLS
 from bench.arguments import add_arch, command, count, odd, price, seconds, span
 
 RUN_EPILOG = """\
@@ -59,6 +60,15 @@ examples:
   resbench net --depth 50 --family imagenet --shortcut B --stride v1.5
   resbench net --depth 20 --shortcut none --size 8 --channels 1 --json
 """
+EVALUATE_EPILOG = """\
+WEIGHTS is a state dict with torchvision's names, as torchvision publishes them, or a net kept by `resbench run
+--keep-nets` (results/nets/*.pt). A file does not say where bottlenecks subsample: torchvision's do in the 3x3 (v1.5).
+
+examples:
+  resbench evaluate resnet50-0676ba61.pth --data folder:imagenet --depth 50
+  resbench evaluate resnet34-b627a593.pth --data folder:imagenet --depth 34 --protocol single 10-crop multi-scale
+  resbench evaluate results/nets/NET.pt --data folder:imagenet --depth 50 --stride original --normalise mean
+"""
 
 
 def add(subparsers: Any) -> None:
@@ -68,6 +78,7 @@ def add(subparsers: Any) -> None:
     _add_report(subparsers)
     _add_judge(subparsers)
     _add_net(subparsers)
+    _add_evaluate(subparsers)
 
 
 def add_study(parser: argparse.ArgumentParser, second: bool = False) -> None:
@@ -158,4 +169,36 @@ def _add_net(subparsers: Any) -> None:
         subparsers, "net", commands.net, "show a net's parameters and multiply-adds, layer group by group", NET_EPILOG
     )
     add_arch(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_evaluate(subparsers: Any) -> None:
+    says = "test a trained net on one crop, ten, or many scales"
+    parser = command(subparsers, "evaluate", testing.evaluate, says, EVALUATE_EPILOG)
+    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a file of weights")
+    parser.add_argument("--data", required=True, help="whose test part is classified, as folder:DIR")
+    parser.add_argument("--depth", type=int, required=True)
+    parser.add_argument("--family", default="imagenet", help="cifar or imagenet (default: imagenet)")
+    parser.add_argument("--shortcut", default="B", help="none, A, B or C (default: B)")
+    parser.add_argument("--stride", help="of bottlenecks: original or v1.5 (default: v1.5)")
+    parser.add_argument("--width", type=float, default=1.0, help="multiplies every filter count (default: 1)")
+    parser.add_argument(
+        "--protocol", nargs="+", choices=tuple(PROTOCOLS), default=["single"], help="one or several (default: single)"
+    )
+    parser.add_argument("--crop", type=count(1, 4096), help="pixels a side (default: the family's, 224 or 32)")
+    parser.add_argument(
+        "--normalise", choices=("torchvision", "mean"), default="torchvision",
+        help="as torchvision's weights want it (default), or less the mean a pixel of the training part",
+    )  # fmt: skip
+    parser.add_argument("--split", choices=("full", "holdout"), default="full", help="what that mean is over")
+    parser.add_argument("--split-seed", type=count(0), default=0, metavar="SEED", help="of a holdout (default: 0)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where")
+    parser.add_argument("--batch", type=count(1, 65_536), default=128, help="crops at once (default: 128)")
+    parser.add_argument(
+        "--loaders", type=count(0, 1024), help="processes that decode (default: one a core for a GPU, else none)"
+    )
+    parser.add_argument(
+        "--bad-images", choices=("fail", "skip"), default="fail", help="what cannot be decoded (default: fail)"
+    )
+    parser.add_argument("--images", type=count(1), metavar="N", help="so many, evenly spaced (default: all)")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -64,6 +64,18 @@ def leave(payload: int, caller: Any) -> None:  # noqa: ARG001
     os._exit(payload)
 
 
+def delegate(payload: Any, caller: Any) -> Any:  # noqa: ARG001
+    """Have a process of one's own double the payload."""
+    import multiprocessing
+
+    with multiprocessing.get_context("fork").Pool(1) as others:
+        return others.apply(_double, (payload,))
+
+
+def _double(payload: Any) -> Any:
+    return 2 * payload
+
+
 def hang(payload: Any, caller: Any) -> None:  # noqa: ARG001
     """Never end, whatever is asked."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -16,5 +16,5 @@ def test_of_nothing_there_is_no_error():
 
 def test_metrics_are_those_of_runs_and_of_the_papers_tables():
     names = [metric for pair in PROTOCOLS.values() for metric in pair]
-    assert names[0] == "final_test_error" and tuple(names[1:]) == run.TESTS
+    assert names[0] == "test_error" and tuple(names[1:]) == run.TESTS
     assert {f.metric for f in paper._figures() if f.data == "imagenet"} == set(names[2:])

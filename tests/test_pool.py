@@ -110,6 +110,10 @@ def test_many_side_by_side_each_answer_its_own(tmp_path):
     assert values == {str(number): number for number in range(8)}
 
 
+def test_a_child_may_have_children(run):
+    assert run("delegate", 21)[-1] == Returned("key", 42)
+
+
 def test_call_returns_the_value_or_raises_the_reason(tmp_path):
     told = []
     assert pool.call("children:echo", 5, tmp_path / "log", told.append) == 5
@@ -134,18 +138,26 @@ children.start(Task("key", "children:hang", None, Path(sys.argv[1])))
 while True:
     for event in children.wait(1.0):
         print(children._children["key"]._process.pid, flush=True)
+        if sys.argv[2] == "raises":
+            raise ZeroDivisionError
 """
 
 
-def test_children_do_not_outlive_a_killed_parent(tmp_path):
+@pytest.mark.parametrize("end", ["killed", "raises"])
+def test_children_do_not_outlive_their_parent(tmp_path, end):
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, tmp_path / "log"], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", PARENT, tmp_path / "log", end],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
     )
     child = int(parent.stdout.readline())
-    assert Path(f"/proc/{child}").exists()
-    parent.kill()
-    parent.wait()
+    if end == "killed":
+        assert Path(f"/proc/{child}").exists()
+        parent.kill()
+    assert parent.wait(timeout=20) != 0
     parent.stdout.close()
     deadline = time.monotonic() + 20
     while _alive(child) and time.monotonic() < deadline:
