@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from bench import album, dataset, landscape
-<<<<<<< HEAD
 from bench.accuracy import PROTOCOLS
-=======
->>>>>>> plan
 from bench.album import Album
 from bench.analysis import Slicing
 from bench.cell import Arch, Cell
@@ -245,12 +242,8 @@ def survey(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
 
 
 def _load(text: str, streamed: bool) -> Dataset | Album:
-<<<<<<< HEAD
     source = Source.parse(text)
     return album.load(source) if streamed else dataset.load(source)
-=======
-    return (album if streamed else dataset).load(Source.parse(text))
->>>>>>> plan
 
 
 def _seen(images: Dataset | Album, crop_size: int) -> tuple[int, int, int]:
