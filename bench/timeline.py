@@ -103,7 +103,8 @@ def draw(found: Sequence[Standing]) -> Picture:
 
 def _title(text: str) -> str:
     """What fits above a picture: of a longer name both ends."""
-    return text if len(text) <= LONGEST_TITLE else f"{text[: LONGEST_TITLE // 2]} … {text[-LONGEST_TITLE // 2 + 3 :]}"
+    head, tail = (LONGEST_TITLE - 2) // 2, (LONGEST_TITLE - 3) // 2
+    return text if len(text) <= LONGEST_TITLE else f"{text[:head]} … {text[-tail:]}"
 
 
 def _tracks(found: Sequence[Standing], per_second: bool) -> tuple[list[Track], list[Taking]]:

@@ -110,7 +110,7 @@ def test_what_is_called_exists(call):
         made = subprocess.run(["make", "--dry-run", *targets], cwd=ROOT, capture_output=True, text=True, check=False)
         assert made.returncode == 0, made.stderr
     elif name == "resbench":
-        cli._parser().parse_args(words)
+        cli._parse(words)
     else:
         assert os.access(ROOT / name, os.X_OK)
 
