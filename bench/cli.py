@@ -22,6 +22,7 @@ examples:
   resbench slices degradation              the loss around its trained nets
   resbench judge degradation               what the tables say of its claims
   resbench net --depth 56 --shortcut A     parameters and multiply-adds of a net
+  resbench evaluate W.pth --data folder:imagenet --depth 50      a trained net's errors
   resbench data cifar10                    download and verify CIFAR-10
   resbench data imagenet-check imagenet    is ImageNet whole, and can all of it be decoded?
   resbench compare HEAD~1 HEAD             is this commit slower?

@@ -80,4 +80,11 @@ def loading(cuts: Cuts, loaders: int, device: torch.device) -> DataLoader[Loaded
     On their way to a GPU they are in pinned memory.
     """
     pinned = device.type == "cuda" and loaders > 0  # of this process's own, copying twice would cost more
-    return DataLoader(cuts, AT_ONCE, num_workers=loaders, collate_fn=_together, pin_memory=pinned)
+    return DataLoader(
+        cuts,
+        AT_ONCE,
+        num_workers=loaders,
+        collate_fn=_together,
+        pin_memory=pinned,
+        multiprocessing_context="fork" if loaders else None,  # a pool's child would import torch in each again
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -46,6 +47,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
+    except UnpicklingError:  # whose text advises to load it all the same
+        raise InputError(f"{path}: not a file of weights (damaged, or holds more than tensors by name)") from None
     except Exception as error:  # whatever is wrong with a file
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path}: not a file of weights ({reason})") from None
