@@ -33,7 +33,7 @@ def train(tmp_path):
 
 def test_bad_images_are_named_with_the_reason(train):
     caller = Caller()
-    decodable.examine(train, caller)
+    decodable.examine([train], caller)
     ((seen, bad),) = caller.sent
     assert seen == 9
     assert [where.rpartition("/")[2] for where, _ in bad] == ["a_0.JPEG", "a_1.JPEG", "a_2.JPEG", "a_3.JPEG"]
@@ -45,9 +45,9 @@ def test_bad_images_are_named_with_the_reason(train):
 def test_it_says_how_far_it_is_and_stops_when_asked(train, monkeypatch):
     monkeypatch.setattr(decodable, "SECONDS", -1.0)
     caller = Caller()
-    decodable.examine(train, caller)
+    decodable.examine([train], caller)
     assert [seen for seen, _ in caller.sent] == [1] * 9 + [0]
     caller = Caller()
     caller.stop = True
-    decodable.examine(train, caller)
+    decodable.examine([train], caller)
     assert len(caller.sent) == 1

@@ -23,7 +23,7 @@ def test_a_sound_folder_and_one_with_faults(tmp_path):
     (tmp_path / "d" / "val" / "c" / "c_1.JPEG").write_bytes(b"junk")
     (tmp_path / "d" / "val" / "c" / "c_2.JPEG").unlink()
     (tmp_path / "d" / "train" / "d").mkdir()
-    report = check(tmp_path / "d", lambda *_: None, Expected(3, 15, 15), processes=2)
+    report = check(tmp_path / "d", lambda *_: None, Expected(3, 15, 15))
     assert not report.sound and report.bad_count == 2
     assert [where.rpartition("/")[2] for where, _ in report.bad] == ["b_1.JPEG", "c_1.JPEG"]
     assert report.faults == (
