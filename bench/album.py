@@ -161,8 +161,9 @@ def _read(entry: Path, source: Source, origin: str | None = None, expected: str 
             return None
         if (origin and manifest["origin"] != origin) or (expected and manifest["sha256"] != expected):
             return None
-        content = Path(f"{entry}.npz").read_bytes()
-        if hashlib.sha256(content).hexdigest() != manifest["index"]:
+        with Path(f"{entry}.npz").open("rb") as file:
+            index = hashlib.file_digest(file, "sha256").hexdigest()
+        if index != manifest["index"] or manifest.pop("seal") != _seal(manifest):
             raise ValueError("wrong checksum")
         train, test = (_part(entry, source, part, manifest) for part in PARTS)
         album = Album(source.identity, train, test, tuple(manifest["classes"]), manifest["sha256"])
@@ -200,4 +201,8 @@ def _write(entry: Path, album: Album, origin: str) -> None:
     manifest = {"format": FORMAT, "source": album.source, "origin": origin, "sha256": album.sha256, "index": index}
     manifest |= {"classes": album.class_names, "rows": {part: pages.rows for part, pages in parts.items()}}
     with replacing(Path(f"{entry}.json")) as temporary:
-        temporary.write_text(json.dumps(manifest))
+        temporary.write_text(json.dumps(manifest | {"seal": _seal(manifest)}))
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest).encode()).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from bench import views
@@ -12,10 +13,10 @@ from bench.pages import Pages
 SECONDS = 0.5  # between two messages
 
 
-def examine(pages: Pages, caller: Any) -> None:
-    """Decode every image; sends (how many were looked at, [(where, why it cannot be decoded), …]) twice a second."""
+def examine(parts: Sequence[Pages], caller: Any) -> None:
+    """Decode every image of several parts; sends twice a second (how many, [(where, why it cannot be decoded), …])."""
     seen, bad, said = 0, [], time.monotonic()
-    for number in range(len(pages)):
+    for pages, number in ((part, number) for part in parts for number in range(len(part))):
         try:
             views.decode(pages.read(number))
         except (RuntimeError, OSError) as error:

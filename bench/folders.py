@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,29 +89,26 @@ def _by_class(folder: Path) -> dict[str, list[_Found]]:
         return {}
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
-    return {name: sorted(_walk(f"{folder}/{name}", f"{name}/"), key=_order) for name in names}
+    return {name: list(_walk(f"{folder}/{name}", f"{name}/")) for name in names}
 
 
 def _images(folder: Path) -> list[_Found]:
-    return sorted(_walk(str(folder), "", below=False), key=_order) if folder.is_dir() else []
-
-
-def _order(found: _Found) -> list[str]:
-    return found.name.split("/")
+    return list(_walk(str(folder), "", below=False)) if folder.is_dir() else []
 
 
 def _walk(folder: str, prefix: str, below: bool = True) -> Iterator[_Found]:
-    """The images in a folder and, with `below`, in the folders in it; what is hidden is passed over."""
+    """The images in a folder and, with `below`, in the folders in it, by name; what is hidden is passed over."""
     with os.scandir(folder) as entries:
-        for entry in entries:
-            name = entry.name
-            if name.startswith("."):
-                continue
-            if name[name.rfind(".") :].lower() in SUFFIXES and entry.is_file():
-                stat = entry.stat()
-                yield _Found(prefix + name, stat.st_size, stat.st_mtime_ns)
-            elif below and entry.is_dir(follow_symlinks=False):
-                yield from _walk(f"{folder}/{name}", f"{prefix}{name}/")
+        ordered = sorted(entries, key=attrgetter("name"))
+    for entry in ordered:
+        name = entry.name
+        if name.startswith("."):
+            continue
+        if name[name.rfind(".") :].lower() in SUFFIXES and entry.is_file():
+            stat = entry.stat()
+            yield _Found(prefix + name, stat.st_size, stat.st_mtime_ns)
+        elif below and entry.is_dir(follow_symlinks=False):
+            yield from _walk(f"{folder}/{name}", f"{prefix}{name}/")
 
 
 def _part(folder: str, found: dict[str, list[_Found]], classes: tuple[str, ...]) -> Listing:

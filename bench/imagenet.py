@@ -106,16 +106,14 @@ def _decode(
 ) -> Iterator[list[tuple[str, str]]]:
     """The bad images, as they are found, each with its reason."""
     total = sum(map(len, parts))
-    shares = [part.every(processes, first) for part in parts for first in range(processes)]
-    shares = [share for share in shares if len(share)]
     done, pool = 0, Pool()
     told(done, total)
     with tempfile.TemporaryDirectory() as logs:
         try:
-            while shares or len(pool):
-                while shares and len(pool) < processes:
-                    key = str(len(shares))
-                    pool.start(Task(key, ENTRY, shares.pop(0), Path(logs, key), (("OMP_NUM_THREADS", "1"),)))
+            for first in range(min(processes, total)):
+                share = [part.every(processes, first) for part in parts]
+                pool.start(Task(str(first), ENTRY, share, Path(logs, str(first)), (("OMP_NUM_THREADS", "1"),)))
+            while len(pool):
                 for event in pool.wait(1.0):
                     if isinstance(event, Sent):
                         seen, bad = event.message

@@ -27,20 +27,25 @@ def pages(source: Source, files: Files, target: Path) -> tuple[Pages, Pages, tup
             disk has no room.
     """
     _make_room(source, files, target)
-    classes = decode.class_names(files.train[0])
+    names = decode.class_names(files.train[0])
     try:
         with replacing(target) as temporary, temporary.open("wb") as file:
-            train, test = (_copied(part, target, file, len(classes or range(MOST))) for part in files)
+            train, test = (_copied(part, target, file, len(names or range(MOST))) for part in files)
+            if not (len(train) and len(test)):
+                counts = f"{len(train)} training and {len(test)} test images"
+                raise DataError(f"{source}: {counts}; allowed: at least one of each")
+            classes = names or _numbered(source, train, test)
             file.flush()
     except OSError as error:
         raise DataError(f"{source}: its images cannot be copied into {target.parent}: {error}") from None
-    if not (len(train) and len(test)):
-        raise DataError(f"{source}: {len(train)} training and {len(test)} test images; allowed: at least one of each")
-    if not classes:
-        _check(train, len(train))  # K classes need K images
-        classes = decode.numbered(source, train.labels)
-        _check(test, len(classes))
     return train, test, classes
+
+
+def _numbered(source: Source, train: Pages, test: Pages) -> tuple[str, ...]:
+    _check(train, len(train))  # K classes need K images
+    classes = decode.numbered(source, train.labels)
+    _check(test, len(classes))
+    return classes
 
 
 def _make_room(source: Source, files: Files, target: Path) -> None:

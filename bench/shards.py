@@ -101,7 +101,13 @@ def _take(file: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, size: int, 
             raise DataError(f"{where}: a second image of that name, after {images[key][0]}")
         images[key] = member.name, member.offset_data, member.size
     elif suffix == "cls" or key not in labels:
-        labels[key] = _label(where, suffix, tar.extractfile(member).read(LONGEST_LABEL))  # type: ignore[union-attr]
+        labels[key] = _label(where, suffix, _content(tar, member))
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """A small file's, read without the object that `extractfile` makes."""
+    tar.fileobj.seek(member.offset_data)
+    return tar.fileobj.read(min(member.size, LONGEST_LABEL))
 
 
 def _label(where: str, suffix: str, content: bytes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,3 +66,28 @@ def small(root: Path, train: Rows | None = None, test: Rows | None = None) -> So
 def same(a: Dataset, b: Dataset) -> bool:
     """Whether two data sets hold the same arrays, by checksum and by content."""
     return a.sha256 == b.sha256 and all(np.array_equal(x, b.arrays[name]) for name, x in a.arrays.items())
+
+
+def photographs(
+    root: Path, parts: Sequence[str] = ("train", "val"), classes: Sequence[str] = "ab", each: int = 3
+) -> Source:
+    """A folder of JPEGs of unlike sizes, a folder for each class."""
+    seed = 0
+    for part in parts:
+        for name in classes:
+            (root / part / name).mkdir(parents=True)
+            for number in range(each):
+                seed += 1
+                pixels = pictures(1, side=8 + seed, seed=seed)[0][: 8 + number]
+                (root / part / name / f"{name}_{number}.JPEG").write_bytes(encoded(pixels, "JPEG"))
+    return Source.parse(f"folder:{root}")
+
+
+def write_shard(path: Path, members: Sequence[tuple[str, bytes]], form: int = tarfile.PAX_FORMAT) -> None:
+    """A tar file with these members, in this order."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=form) as tar:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import arguments
-from bench.arguments import above_zero, command, count, memory, odd, percent
+from bench.arguments import above_zero, command, count, memory, odd, percent, sides
 
 refused = pytest.raises(argparse.ArgumentTypeError)
 
@@ -29,6 +29,26 @@ def test_any_text_is_taken_or_refused_and_no_more(text):
             assert kind(text) >= 0
         except argparse.ArgumentTypeError as error:
             assert repr(text) in str(error) or repr(text.removesuffix("%").strip()) in str(error) or kind is memory
+
+
+@given(st.integers(0, 5000), st.integers(0, 5000))
+def test_sides(least, most):
+    if 8 <= least <= most <= 4096:
+        assert sides(f"{least}..{most}") == (least, most) and sides(str(most)) == (most, most)
+    else:
+        with refused as error:
+            sides(f"{least}..{most}")
+        assert "as 96..320, both from 8 to 4096" in str(error.value)
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_sides_or_refused(text):
+    try:
+        least, most = sides(text)
+    except argparse.ArgumentTypeError as error:
+        assert repr(text) in str(error)
+        return
+    assert 8 <= least <= most <= 4096
 
 
 @pytest.mark.parametrize("text", ["-1", "1.0", "", "x", "1e3", "9" * 10, " 1"])
