@@ -30,6 +30,7 @@ DEPENDS = {
     "evaluation": (*ARCH, "precision", "memory_format"),
     "augmentation": ("batch", "memory_format", "crop_padding", "flip"),
     "decoding": (),
+    "loading": ("batch", "crop_size", "scale", "decoding"),
 }
 WORKS = tuple(DEPENDS)
 IN_WORDS: dict[str, Callable[[Any], str]] = {
@@ -44,6 +45,9 @@ IN_WORDS: dict[str, Callable[[Any], str]] = {
     "flip": lambda _: "no flip",
     "norm_batch": "BN over {}".format,
     "recompute": lambda _: "activations recomputed",
+    "crop_size": "crop {}".format,
+    "scale": lambda sides: f"shorter side {' to '.join(map(str, sides))}",
+    "decoding": "decoded on the {}".format,
 }
 
 
@@ -53,7 +57,8 @@ class Benchmark:
 
     train: a training step, batch and update included · inference: a batch forward, in evaluation mode · evaluation: a
     pass over images as training makes it, errors and losses counted · augmentation: making a training batch ·
-    decoding: JPEGs of the images into arrays, on the CPU.
+    decoding: JPEGs of the images into arrays, on the CPU · loading: a training batch of views of images of any size,
+    read from files: on a GPU by as many processes as there are cores, on a CPU by the one that is timed.
 
     Raises:
         FieldError: for a kind of work that is not one of these.
@@ -125,4 +130,6 @@ def _reduced(work: str, cell: Cell) -> Cell:
     kept = {name: flat[name] for name in FIELDS if name in DEPENDS[work]}
     if kept.get("norm_batch"):  # goes with whole batches alone
         kept["last_batch"] = "drop"
+    if kept.get("crop_size"):  # goes with no other crop
+        kept["crop_padding"] = 0
     return Cell.from_flat(DEFAULTS | kept | {"data": cell.data})

@@ -57,6 +57,24 @@ def _taken(paces: Sequence[Pace]) -> str:
     return f"host {hosts}, n = {_span(n)}, {_span(days)}"
 
 
+def _reading(timed: Mapping[Cell, Paced]) -> Iterable[str]:
+    """Which binds, the device or what reads for it."""
+    unread = one_a_net(cell for cell, paced in timed.items() if cell.recipe.crop_size and not paced.reading)
+    if unread:
+        nets = ", ".join(dict.fromkeys(cell.arch.label for cell in unread))
+        yield (
+            f"≈: as if images were always there in time, for reading them was not timed ({nets}); "
+            "resbench measure throughput-loading times it"
+        )
+    for cell in one_a_net(cell for cell, paced in timed.items() if paced.reading):
+        paced = timed[cell]
+        binds = "reading binds" if paced.waits else "the step binds"
+        yield (
+            f"{cell.arch.label}: {paced.step.images_per_second:,.0f} images/s trained, "
+            f"{paced.reading.images_per_second:,.0f} read: {binds}"
+        )
+
+
 def _span(values: Sequence[str]) -> str:
     return values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
@@ -66,8 +84,7 @@ def _notes(expected: Mapping[Cell, Expected | None], devices: int) -> Iterable[s
         nets = ", ".join(dict.fromkeys(cell.arch.label for cell in unknown))
         yield f"not in it: {len(unknown)} cells of which nothing is measured ({nets})"
     timed = {cell: time.paced for cell, time in expected.items() if time and time.paced}
-    if timed:
-        yield "≈: steps and passes over images at the device's own pace, as if images were always there in time"
+    yield from _reading(timed)
     if uncounted := list(dict.fromkeys(cell.data for cell in timed if pace.counts(cell) is None)):
         yield f"evaluations are not in it: how many images {', '.join(uncounted)} has, its name does not tell"
     untimed = one_a_net(cell for cell, paced in timed.items() if not paced.forward and pace.counts(cell))

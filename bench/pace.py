@@ -33,11 +33,18 @@ class Pace:
 
 @dataclass(frozen=True)
 class Paced:
-    """What a cell should take, and by what: its training steps' pace and, where it was timed, a forward pass's."""
+    """What a cell should take on one device, and by what: its training steps' pace and, where they were timed, that of
+    a forward pass, and of reading images of any size: the slower of reading and step binds."""
 
     seconds: float
     step: Pace
     forward: Pace | None
+    reading: Pace | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the device would wait for images."""
+        return self.reading is not None and self.reading.images_per_second < self.step.images_per_second
 
 
 class Paces:
@@ -56,8 +63,8 @@ class Paces:
             known.append(sample)
 
     def of(self, work: str, cell: Cell) -> Pace | None:
-        """How fast a kind of work on a cell's net goes; None where it was not timed."""
-        for data in _stand_ins(cell):
+        """How fast a kind of work on a cell's net, or its images, goes; None where it was not timed."""
+        for data in (cell.data,) if work == "loading" else _stand_ins(cell):
             (benchmark,) = benchmarks([work], [Cell(cell.arch, cell.recipe, data)])
             if samples := self._latest.get(benchmark.id):
                 rate = statistics.median(sample.outcome.images_per_second for sample in samples)
@@ -66,14 +73,17 @@ class Paces:
         return None
 
     def expect(self, cell: Cell) -> Paced | None:
-        """The time for a cell on one device, whose images come as fast as it takes them; None without a timed step."""
+        """The time for a cell on one device; None without a timed step."""
         step = self.of("train", cell)
         if step is None:
             return None
         forward = self.of("inference", cell)
         rate = forward.images_per_second if forward else step.images_per_second / FORWARD_SHARE
+        reading = self.of("loading", cell) if cell.recipe.crop_size else None
+        most = reading.images_per_second if reading else math.inf
         trained = cell.recipe.iterations * cell.recipe.batch
-        return Paced(trained / step.images_per_second + evaluated(cell) / rate, step, forward)
+        seconds = trained / min(step.images_per_second, most) + evaluated(cell) / min(rate, most)
+        return Paced(seconds, step, forward, reading)
 
 
 def counts(cell: Cell) -> tuple[int, int] | None:

@@ -15,17 +15,19 @@ from typing import Any
 import torch
 from PIL import Image
 
-from bench import dataset, decode
+from bench import decode, host
+from bench.album import Album
 from bench.batches import Batches, DeviceData
 from bench.benchmark import DEPENDS, Benchmark, from_flat
 from bench.cell import MOST_ITERATIONS, Cell
 from bench.cost import cost_of
 from bench.dataset import Dataset
+from bench.errors import FieldError
 from bench.floors import measure_ceilings, step_needs
 from bench.nets import build
 from bench.replay import Replay, shared_pool
 from bench.source import Source
-from bench.train import Training, memory_format, set_precision
+from bench.train import Training, images_of, memory_format, set_precision
 from bench.working import Working
 
 EVALUATED = 1000  # images a call of the evaluation
@@ -72,7 +74,7 @@ def prepare(fields: dict[str, Any], source: str, device: str = "cpu") -> Work:
     if "batch" in DEPENDS[benchmark.work]:  # each as large as the others
         recipe = replace(recipe, last_batch="drop")
     endless = replace(benchmark.cell, recipe=recipe)
-    images = dataset.load(Source.parse(source))
+    images = images_of(endless, Source.parse(source))
     return PREPARE[benchmark.work](replace(benchmark, cell=endless), images, torch.device(device))
 
 
@@ -149,12 +151,26 @@ def _decoding(_: Benchmark, images: Dataset, __: torch.device) -> Work:
     return Work(call, DECODED)
 
 
-PREPARE: dict[str, Callable[[Benchmark, Dataset, torch.device], Work]] = {
+def _loading(benchmark: Benchmark, images: Album, device: torch.device) -> Work:
+    from bench.stream import Loading, Stream  # with torchvision, which takes 2 s to import
+
+    recipe, stream = benchmark.cell.recipe, _stream(device)
+    if not recipe.crop_size:
+        raise FieldError("crop_size", 0, "a view's pixels a side, above 0, where the work is loading")
+    loading = Loading(host.cores() if device.type == "cuda" else 0)
+    with stream():
+        feed = Stream(images, recipe, benchmark.cell.seed, device, loading=loading)
+    iteration = iter(range(MOST_ITERATIONS))
+    return Work(lambda: feed.seek(next(iteration)), recipe.batch, stream)
+
+
+PREPARE: dict[str, Callable[[Benchmark, Any, torch.device], Work]] = {
     "train": _train,
     "inference": _inference,
     "evaluation": _evaluation,
     "augmentation": _augmentation,
     "decoding": _decoding,
+    "loading": _loading,
 }
 
 

@@ -88,3 +88,15 @@ def test_what_evaluations_pass_forward():
         counts(replace(FIFTY, data="folder:flowers")) is None and evaluated(replace(FIFTY, data="folder:flowers")) == 0
     )
     assert counts(replace(FIFTY, data="folder:imagenet-mini")) is None
+
+
+def test_where_images_are_read_slower_than_a_step_takes_them_reading_binds():
+    step, slow = timed("train", FIFTY, "noise224", 0.25), timed("loading", FIFTY, "folder:imagenet", 0.5)
+    paced = Paces([*step, *slow], HOSTS).expect(FIFTY)
+    assert paced.waits and paced.reading.images_per_second == pytest.approx(512)
+    assert paced.seconds == pytest.approx(600_000 * 0.5 + (120 * 100_000 + 46 * 50_000) / 512)
+    paced = Paces([*step, *timed("loading", FIFTY, "folder:imagenet", 0.1)], HOSTS).expect(FIFTY)
+    assert not paced.waits and paced.reading.images_per_second == pytest.approx(2560)
+    assert paced.seconds == pytest.approx(150_000 + (120 * 100_000 + 46 * 50_000) / 2560)
+    cell = Cell(Arch(), Recipe(), "cifar10")
+    assert Paces(timed("train", cell, "cifar10", 0.02), HOSTS).expect(cell).reading is None

@@ -7,19 +7,22 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from albums import folder
 from images import small
 from synthetic import a_cell
 
-from bench import floors, nvml, works
+from bench import album, floors, nvml, stream, works
 from bench.batches import Batches, DeviceData
 from bench.benchmark import WORKS, benchmarks
-from bench.cell import Cell, Recipe
+from bench.cell import Arch, Cell, Recipe
 from bench.checkout import Checkout
 from bench.cost import cost_of
 from bench.errors import DataError, DeviceError, FieldError
 from bench.floors import step_needs
 from bench.nets import build
 from bench.sampling import Setting, instruments, sample
+from bench.source import Source
+from bench.stream import Stream
 from bench.train import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -174,10 +177,35 @@ def test_decoding_of_colours_and_of_few_images(tmp_path, fresh_cache, decoded): 
     assert all(np.array_equal(image, decoded[number % 6]) for number, image in enumerate(decoded))
 
 
+def test_a_call_of_loading_reads_the_next_batch(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESBENCH_CACHE", str(tmp_path / "cache"))
+    source = f"folder:{folder(tmp_path / 'photographs')}"
+    recipe = Recipe(iterations=9, batch=4, drops=(), eval_every=9, crop_padding=0, crop_size=32, scale=(36, 48))
+    seen = []
+
+    class Watched(Stream):
+        def seek(self, iteration):
+            super().seek(iteration)
+            seen.append((iteration, self.take(4)[1].tolist()))
+
+    monkeypatch.setattr(stream, "Stream", Watched)
+    cell = Cell(Arch("imagenet", 18), recipe, source)
+    work = called(prepared("loading", cell, source), 7)  # over the end of an epoch of five
+    (benchmark,) = benchmarks(["loading"], [cell])
+    endless = replace(benchmark.cell.recipe, iterations=100, eval_every=100, last_batch="drop", drops=())
+    truth = Stream(album.load(Source.parse(source)), endless, 0)
+    assert work.images == 4 and seen == [(i, truth.at(i)[1].tolist()) for i in range(7)]
+
+
+def test_loading_needs_a_view():
+    with pytest.raises(FieldError, match="crop_size = 0 is not allowed"):
+        prepared("loading")
+
+
 # ---- what is told of it ----
 
 
-@pytest.mark.parametrize("work", WORKS)
+@pytest.mark.parametrize("work", [work for work in WORKS if work != "loading"])
 def test_counts_are_those_of_the_net_and_the_step(work):
     found = prepared(work)
     cost = cost_of(CELL.arch, channels=1, size=8, classes=10)
