@@ -26,8 +26,8 @@ def batch_norm(
 ) -> Tensor:
     """`F.batch_norm` in training, of this process's part `x` [N, C, H, W] of a batch; N may differ, and be 0.
 
-    Running statistics [C] become the same in all processes, in the backward pass gradients with regard to `x` are of
-    the sum of all processes' losses, and those with regard to `weight` and `bias` are this process's share of that.
+    Running statistics [C] become the same in all processes. Gradients with regard to `x` are of
+    the sum of all processes' losses; those with regard to `weight` and `bias` are this process's part of that.
     """
     return _BatchNorm.apply(x, running_mean, running_var, weight, bias, momentum, eps, team)
 
@@ -50,9 +50,12 @@ class _BatchNorm(torch.autograd.Function):
         x, weight, mean, var, count = ctx.saved_tensors
         scale = torch.rsqrt(var + ctx.eps)
         # as if the statistics were constants: weight scale dy, sum of dy (x - mean) scale, and sum of dy
-        direct, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
-        )
+        if x.numel():
+            direct, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+                gradient, x, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
+            )
+        else:  # which divides by it
+            direct, of_weight, of_bias = torch.zeros_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
         sums = torch.stack([of_weight, of_bias])
         ctx.team.sum_([sums])
         # and through them: - weight scale (sum of dy + (x - mean) scale sum of dy (x - mean) scale) / count

@@ -52,11 +52,19 @@ class Team:
         """These numbers as process 0 has them."""
         return numbers
 
+    def total(self, *numbers: int) -> tuple[int, ...]:
+        """The sum of each number over the processes."""
+        return numbers
+
+    def told(self, what: Any) -> list[Any]:
+        """What each process tells the others, by rank: anything that can be pickled."""
+        return [what]
+
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module, which in a backward pass averages its gradients over the processes."""
         return module
 
-    def quiet(self, module: nn.Module) -> AbstractContextManager[Any]:
+    def quiet(self, module: nn.Module) -> AbstractContextManager[Any]:  # noqa: ARG002 - what others need
         """Within, backward passes of what `wrap` returned keep their gradients to this process, to be added to."""
         return nullcontext()
 
@@ -102,6 +110,18 @@ class Spread(Team):
         said = torch.tensor(numbers)
         dist.broadcast(said, 0)
         return tuple(said.tolist())
+
+    def total(self, *numbers: int) -> tuple[int, ...]:
+        """The sum of each number over the processes; waits for all."""
+        said = torch.tensor(numbers)
+        dist.all_reduce(said)
+        return tuple(said.tolist())
+
+    def told(self, what: Any) -> list[Any]:
+        """What each process tells the others, by rank; waits for all."""
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, what)
+        return found
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module in DistributedDataParallel, whose buckets the gradients lie in; buffers are not its business."""

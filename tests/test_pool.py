@@ -83,7 +83,7 @@ def test_running_out_of_memory_is_told_as_that(run, entry):
 
 def test_a_kill_while_the_kernel_reports_one_for_memory_is_out_of_memory(run, monkeypatch):
     counts = iter([7, 8])
-    monkeypatch.setattr(pool, "_out_of_memory_kills", lambda: next(counts))
+    monkeypatch.setattr(pool, "out_of_memory_kills", lambda: next(counts))
     assert run("die", signal.SIGKILL)[-1].cause == "out-of-memory"
 
 
