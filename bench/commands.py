@@ -52,6 +52,7 @@ def run(options: Namespace) -> int:
         bad_images=options.bad_images,
         analysis=not options.no_analysis,
         keep_nets=options.keep_nets,
+        devices=options.devices,
     )
 
     def sweep_them(wanted: Sequence[Any]) -> dict[str, int]:

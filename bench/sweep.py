@@ -193,7 +193,9 @@ class _Sweep:
 
     def run(self, cells: Sequence[Cell]) -> list[str]:
         self._store.add_host(self._host)
-        self._watcher.begin(cells, self._recorded, self._costs, f"{self._host.label}, {len(self._slots)} at a time")
+        over = f", each over {self._options.devices} devices" if self._options.devices > 1 else ""
+        place = f"{self._host.label}, {len(self._slots)} at a time{over}"
+        self._watcher.begin(cells, self._recorded, self._costs, place)
         outcomes: list[str] = []
         try:
             while self._queue or self._under_way:

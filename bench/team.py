@@ -60,6 +60,15 @@ class Team:
         """What each process tells the others, by rank: anything that can be pickled."""
         return [what]
 
+    @contextlib.contextmanager
+    def led(self) -> Iterator[None]:
+        """Within, process 0 is done before the others begin: they find what it has put into a cache."""
+        if self.rank:
+            self.any(False)
+        yield
+        if not self.rank:
+            self.any(False)
+
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module, which in a backward pass averages its gradients over the processes."""
         return module

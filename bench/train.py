@@ -136,7 +136,8 @@ class Training:
             return data, Batches(data, recipe, seed, self._team)
         from bench.stream import Loading, Stream  # with torchvision, which takes 2 s to import
 
-        stream = Stream(images, recipe, seed, self.device, layout, loading or Loading(), self._team)
+        with self._team.led():
+            stream = Stream(images, recipe, seed, self.device, layout, loading or Loading(), self._team)
         return stream, stream
 
     @property
