@@ -36,6 +36,8 @@ def say(job: dict[str, Any], caller: Any, team: Any) -> Any:  # noqa: ARG001
         wrapped(torch.ones(1, 1)).sum().backward()
     apart = net.weight.grad.item()
     wrapped(torch.full((1, 1), 1.0 + team.rank)).sum().backward()
+    with team.led():
+        led = time.monotonic()
     said = {
         "rank": (team.rank, team.size, os.getpid()),
         "share": team.share(5),
@@ -44,6 +46,9 @@ def say(job: dict[str, Any], caller: Any, team: Any) -> Any:  # noqa: ARG001
         "mean": mean.tolist(),
         "gathered": team.gathered(torch.tensor([team.rank, 7])).tolist(),
         "any": (team.any(False), team.any(team.rank == 1)),
+        "total": team.total(team.rank, 2),
+        "told": team.told(f"from {team.rank}"),
+        "led": led,
         "of_first": team.of_first(team.rank + 3, True),
         "gradients": (apart, net.weight.grad.item()),
         "environment": os.environ.get("MASTER_ADDR"),
@@ -149,6 +154,11 @@ def train(job: dict[str, Any], caller: Any, team: Any) -> Any:  # noqa: ARG001
     return ends, bits[0] == bits[1]
 
 
+def say_and_train(job: dict[str, Any], caller: Any, team: Any) -> Any:
+    """Both, for one start of two processes takes its time."""
+    return say(job, caller, team), train(job, caller, team)
+
+
 def train_and_lose_a_rank_once(job: dict[str, Any], caller: Any, team: Any) -> Any:
     """Train a cell for real, but one rank, that of the environment, is killed soon after the first checkpoint."""
     from bench import worker
@@ -171,3 +181,16 @@ def train_and_lose_a_rank_once(job: dict[str, Any], caller: Any, team: Any) -> A
             return caller.stopping()
 
     return worker.run_cell(job | {"checkpoint_seconds": 0.0}, Killing(), team=team)
+
+
+def work(job: dict[str, Any], caller: Any, team: Any) -> Any:
+    """Train a cell for real, and be asked to stop after so many looks of rank 0."""
+    from children import Caller
+
+    from bench import worker
+
+    parent = Caller(looks=job["looks"])
+    answer = worker.run_cell(job, parent, team=team)
+    for message in parent.sent:
+        caller.send(message)
+    return answer

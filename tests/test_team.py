@@ -1,11 +1,24 @@
 """Teams: what one process says to itself, and two to each other over gloo."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
+from children import Caller
+from synthetic import RECIPE, a_cell
+from teams import trained
 from torch import nn
 
-from bench import pool
+from bench import pool, worker
 from bench.team import ALONE
+
+
+def over_two(entry, folder, **job):
+    """What two processes return, and what they send."""
+    sent = []
+    job |= {"entry": f"teams:{entry}", "device": "cpu", "devices": 2}
+    return pool.call("bench.launch:run", job, folder / "log", sent.append), sent
 
 
 def test_alone_everything_stays_as_it_is():
@@ -15,16 +28,15 @@ def test_alone_everything_stays_as_it_is():
     assert tensor.tolist() == [1.0, 2.0] and ALONE.gathered(tensor).tolist() == [[1.0, 2.0]]
     assert (ALONE.rank, ALONE.size, ALONE.share(7), ALONE.weight(7)) == (0, 1, slice(0, 7), 1.0)
     assert ALONE.any(True) and not ALONE.any(False) and ALONE.of_first(3, True) == (3, True)
-    assert ALONE.wrap(net) is net
-    with ALONE.quiet(net):
+    assert ALONE.total(3, 4) == (3, 4) and ALONE.told("this") == ["this"] and ALONE.wrap(net) is net
+    with ALONE.quiet(net), ALONE.led():
         pass
 
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
     """What two processes said."""
-    job = {"entry": "teams:say", "device": "cpu", "devices": 2}
-    return pool.call("bench.launch:run", job, tmp_path_factory.mktemp("team") / "log", print)
+    return over_two("say", tmp_path_factory.mktemp("team"))[0]
 
 
 def test_two_processes_know_who_they_are(said):
@@ -45,7 +57,81 @@ def test_sums_and_means_are_the_same_for_all_in_every_type(said):
         assert one["gathered"] == [[0, 7], [1, 7]]
         assert one["any"] == (False, True)
         assert one["of_first"] == (3, True)
+        assert one["total"] == (1, 4) and one["told"] == ["from 0", "from 1"]
+    assert said[0]["led"] < said[1]["led"]
 
 
 def test_gradients_are_averaged_once_and_what_was_kept_is_part_of_it(said):
     assert [one["gradients"] for one in said] == [(1.0, 2.5), (1.0, 2.5)]  # 1 and 1, then (1 + 1 + 1 + 2) / 2
+
+
+# What a training has of a team: the bits of one process, but for rounding.
+
+STEPS = 4
+CASES = {
+    "over the batch": ({"batch": 32}, 1e-5),
+    "computed again": ({"batch": 32, "recompute": True}, 1e-5),
+    "a group a process": ({"batch": 32, "norm_batch": 16, "last_batch": "drop"}, 1e-5),
+    "two groups a process": ({"batch": 32, "norm_batch": 8, "last_batch": "drop"}, 1e-5),
+    # of 1,197: one process has it, the other none
+    "one image the last": ({"batch": 598, "memory_format": "contiguous"}, 1e-4),
+    "bfloat16": ({"batch": 32, "precision": "bf16", "warmup": "paper"}, 2e-2),
+}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory, digits, one_thread):  # noqa: ARG001
+    """What two processes and one have trained, by case."""
+    base = dataclasses.replace(RECIPE, lr=0.02, drops=(), crop_padding=1, split="holdout")
+    cells = [
+        a_cell(shortcut="B", recipe=dataclasses.replace(base, eval_every=20, **changes))
+        for changes, _ in CASES.values()
+    ]
+    job = {"cells": [cell.flat() for cell in cells], "steps": STEPS, "cell": None}
+    (ends, same), _ = over_two("train", tmp_path_factory.mktemp("train"), **job)
+    assert same  # both processes' nets, to the bit
+    alone = (trained(cell, digits, ALONE, STEPS) for cell in cells)
+    return dict(zip(CASES, zip(ends, alone, strict=True), strict=True))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_team_trains_as_one_process_does(both, case):
+    spread, alone = both[case]
+    near = CASES[case][1]
+    for name, wanted in alone["state"].items():
+        np.testing.assert_allclose(spread["state"][name], wanted, rtol=near, atol=near, err_msg=name)
+    for name in ("running_loss", "train_loss", "validation_loss", "test_loss"):
+        assert spread["point"][name] == pytest.approx(alone["point"][name], rel=near)
+    for name in ("running_error", "train_error", "validation_error", "test_error"):
+        assert spread["point"][name] == pytest.approx(alone["point"][name], abs=max(0.004, near))
+    for mine, theirs in zip(spread["readings"], alone["readings"], strict=True):
+        assert mine["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=10 * near)
+
+
+@pytest.fixture
+def job(tmp_path):
+    return {
+        "cell": a_cell(recipe=dataclasses.replace(RECIPE, lr=0.01, drops=())).flat(),
+        "source": "digits",
+        "device": "cpu",
+        "threads": 1,
+        "checkpoint": str(tmp_path / "checkpoint.pt"),
+        "checkpoint_seconds": 1000.0,
+        "data_sha256": None,
+        "analysis": True,
+        "net": None,
+    }
+
+
+def test_a_checkpoint_goes_on_with_another_number_of_devices_and_back(job, tmp_path, torch_settings):  # noqa: ARG001
+    assert over_two("work", tmp_path, **job, looks=4)[0] == {"curve": None}
+    saved = [torch.load(job["checkpoint"], weights_only=True)["counters"]["iteration"]]
+    assert worker.run_cell(job, Caller(looks=3)) == {"curve": None}
+    saved.append(torch.load(job["checkpoint"], weights_only=True)["counters"]["iteration"])
+    answer, sent = over_two("work", tmp_path, **job, looks=10**9)
+    assert 0 < saved[0] < saved[1] < 100
+    whole = worker.run_cell(job | {"checkpoint": str(tmp_path / "whole.pt")}, Caller())
+    assert [point["iteration"] for point in answer["curve"]] == [25, 50, 75, 100]
+    assert sent == answer["curve"]  # each told once, by the first alone
+    assert answer["curve"][0]["train_loss"] == pytest.approx(whole["curve"][0]["train_loss"], rel=1e-2)
+    assert [r["iteration"] for r in answer["layers"]["readings"]] == [0, 25, 50, 75, 100]
