@@ -160,7 +160,7 @@ def say_and_train(job: dict[str, Any], caller: Any, team: Any) -> Any:
 
 
 def train_and_lose_a_rank_once(job: dict[str, Any], caller: Any, team: Any) -> Any:
-    """Train a cell for real, but one rank, that of the environment, is killed soon after the first checkpoint."""
+    """Train a cell for real, but the rank of its seed's number is killed soon after the first checkpoint."""
     from bench import worker
 
     checkpoint = Path(job["checkpoint"])
@@ -174,7 +174,7 @@ def train_and_lose_a_rank_once(job: dict[str, Any], caller: Any, team: Any) -> A
 
         def stopping(self) -> bool:
             self.looks += checkpoint.exists()
-            if team.rank == int(os.environ["RESBENCH_LOST"]) and self.looks == 3:
+            if team.rank == job["cell"]["seed"] and self.looks == 3:
                 with contextlib.suppress(FileExistsError):
                     marker.touch(exist_ok=False)
                     os.kill(os.getpid(), signal.SIGKILL)

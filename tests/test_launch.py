@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from children import alive
 from conftest import ROOT
 
 from bench import launch, pool
@@ -60,7 +61,7 @@ def test_asked_to_stop_all_do(tmp_path):
         seen += children.wait(1.0)
     assert seen[0].message == seen[1].message  # the processes of both ranks
     assert children.stop() == [Returned("key", "stopped in order, 2")]
-    assert not any(map(_alive, seen[0].message))
+    assert not any(map(alive, seen[0].message))
 
 
 PARENT = """
@@ -87,20 +88,13 @@ def test_no_process_outlives_its_agent_or_the_orchestrator(tmp_path, killed):
         env=environment,
     )
     *ranks, agent = map(int, parent.stdout.readline().split())
-    assert all(map(_alive, [*ranks, agent]))
+    assert all(map(alive, [*ranks, agent]))
     os.kill(agent if killed == "agent" else parent.pid, signal.SIGKILL)
     deadline = time.monotonic() + 20
-    while any(map(_alive, [*ranks, agent])) and time.monotonic() < deadline:
+    while any(map(alive, [*ranks, agent])) and time.monotonic() < deadline:
         time.sleep(0.05)
-    left = list(filter(_alive, [*ranks, agent]))
+    left = list(filter(alive, [*ranks, agent]))
     parent.kill()
     parent.wait()
     parent.stdout.close()
     assert left == []
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from children import alive
 from conftest import ROOT
 
 from bench import pool
@@ -160,13 +161,6 @@ def test_children_do_not_outlive_their_parent(tmp_path, end):
     assert parent.wait(timeout=20) != 0
     parent.stdout.close()
     deadline = time.monotonic() + 20
-    while _alive(child) and time.monotonic() < deadline:
+    while alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not _alive(child)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    assert not alive(child)

@@ -34,9 +34,16 @@ def test_alone_everything_stays_as_it_is():
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory):
-    """What two processes said."""
-    return over_two("say", tmp_path_factory.mktemp("team"))[0]
+def done(tmp_path_factory):
+    """What two processes said, and trained."""
+    job = {"cells": [cell.flat() for cell in CELLS], "steps": STEPS, "cell": None}
+    return over_two("say_and_train", tmp_path_factory.mktemp("team"), **job)[0]
+
+
+@pytest.fixture(scope="module")
+def said(done):
+    """What each of two processes said."""
+    return done[0]
 
 
 def test_two_processes_know_who_they_are(said):
@@ -77,20 +84,16 @@ CASES = {
     "one image the last": ({"batch": 598, "memory_format": "contiguous"}, 1e-4),
     "bfloat16": ({"batch": 32, "precision": "bf16", "warmup": "paper"}, 2e-2),
 }
+BASE = dataclasses.replace(RECIPE, lr=0.02, drops=(), crop_padding=1, split="holdout")
+CELLS = [a_cell(shortcut="B", recipe=dataclasses.replace(BASE, **changes)) for changes, _ in CASES.values()]
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory, digits, one_thread):  # noqa: ARG001
+def both(done, digits, one_thread):  # noqa: ARG001
     """What two processes and one have trained, by case."""
-    base = dataclasses.replace(RECIPE, lr=0.02, drops=(), crop_padding=1, split="holdout")
-    cells = [
-        a_cell(shortcut="B", recipe=dataclasses.replace(base, eval_every=20, **changes))
-        for changes, _ in CASES.values()
-    ]
-    job = {"cells": [cell.flat() for cell in cells], "steps": STEPS, "cell": None}
-    (ends, same), _ = over_two("train", tmp_path_factory.mktemp("train"), **job)
+    ends, same = done[1]
     assert same  # both processes' nets, to the bit
-    alone = (trained(cell, digits, ALONE, STEPS) for cell in cells)
+    alone = (trained(cell, digits, ALONE, STEPS) for cell in CELLS)
     return dict(zip(CASES, zip(ends, alone, strict=True), strict=True))
 
 
