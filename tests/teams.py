@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import signal
@@ -154,17 +153,39 @@ def train(job: dict[str, Any], caller: Any, team: Any) -> Any:  # noqa: ARG001
     return ends, bits[0] == bits[1]
 
 
-def say_and_train(job: dict[str, Any], caller: Any, team: Any) -> Any:
-    """Both, for one start of two processes takes its time."""
-    return say(job, caller, team), train(job, caller, team)
+def streamed(cell: Any, root: Path, team: Any, caller: Any) -> Any:
+    """A cell on files, of which one is no image, after some steps: how it does, and its tests."""
+    from albums import an_album
+
+    from bench import worker
+    from bench.stream import Loading
+    from bench.train import Training
+
+    with team.led():
+        album = an_album(root)
+        (root / "train" / "00007.JPEG").write_bytes(b"no image")
+    training = Training(cell, album, team=team, loading=Loading(loaders=1, bad_images="skip"))
+    training.advance(5)
+    point = dataclasses.asdict(training.evaluate())
+    bad = set().union(*team.told(list(training.bad_images)))
+    return point, worker._tests(training, caller, team), sorted(bad)
 
 
-def train_and_lose_a_rank_once(job: dict[str, Any], caller: Any, team: Any) -> Any:
-    """Train a cell for real, but the rank of its seed's number is killed soon after the first checkpoint."""
+def all_of_it(job: dict[str, Any], caller: Any, team: Any) -> Any:
+    """All that is asked of one team, for the start of two processes takes its time."""
+    from bench.cell import Cell
+
+    cell = Cell.from_flat(job["streamed"])
+    return say(job, caller, team), train(job, caller, team), streamed(cell, Path(job["root"]), team, caller)
+
+
+def train_and_lose_each_rank_once(job: dict[str, Any], caller: Any, team: Any) -> Any:
+    """Train a cell for real, but soon after the first checkpoint rank 0 is killed, and when it goes on rank 1."""
     from bench import worker
 
     checkpoint = Path(job["checkpoint"])
-    marker = checkpoint.with_suffix(".died")
+    markers = [checkpoint.with_suffix(f".died{rank}") for rank in range(team.size)]
+    lost = team.of_first(sum(marker.exists() for marker in markers))[0]
 
     class Killing:
         looks = 0
@@ -174,10 +195,9 @@ def train_and_lose_a_rank_once(job: dict[str, Any], caller: Any, team: Any) -> A
 
         def stopping(self) -> bool:
             self.looks += checkpoint.exists()
-            if team.rank == job["cell"]["seed"] and self.looks == 3:
-                with contextlib.suppress(FileExistsError):
-                    marker.touch(exist_ok=False)
-                    os.kill(os.getpid(), signal.SIGKILL)
+            if team.rank == lost and self.looks == 3:
+                markers[lost].touch()
+                os.kill(os.getpid(), signal.SIGKILL)
             return caller.stopping()
 
     return worker.run_cell(job | {"checkpoint_seconds": 0.0}, Killing(), team=team)

@@ -281,19 +281,18 @@ def test_ctrl_c_stops_within_seconds_and_a_rerun_continues(study_file, tmp_path)
 
 
 def test_losing_any_process_of_a_team_costs_nothing_and_changes_no_bit(tmp_path):
-    cells = [a_cell(seed=rank) for rank in (0, 1)]
     whole, killed = Store(tmp_path / "whole"), Store(tmp_path / "killed")
-    outcomes, watcher = run(cells, whole, devices=2, gang=3)
-    assert outcomes == {"done": 2} and "--gang changes nothing" in watcher.notes[-1]
+    outcomes, watcher = run([a_cell()], whole, devices=2, gang=3)
+    assert outcomes == {"done": 1} and "--gang changes nothing" in watcher.notes[-1]
     assert "each over 2 devices" in watcher.begun[2]
-    outcomes, watcher = run(cells, killed, devices=2, entry="teams:train_and_lose_a_rank_once", checkpoint_seconds=0.0)
-    assert outcomes == {"done": 2}
-    again = sorted(note for note in watcher.notes if "trying again" in note)
-    assert ["rank 0 killed by SIGKILL" in again[0], "rank 1 killed by SIGKILL" in again[1]] == [True, True]
-    rows = killed.runs().to_pylist()
-    assert {(row["attempts"], row["devices"], row["device"]) for row in rows} == {(2, 2, "cpu")}
-    assert sorted(map(str, facts(whole))) == sorted(map(str, facts(killed)))
-    assert len(facts(whole)) == 2 * (4 + 5 * 7)
+    how = {"entry": "teams:train_and_lose_each_rank_once", "checkpoint_seconds": 0.0, "retries": 2}
+    outcomes, watcher = run([a_cell()], killed, devices=2, **how)
+    assert outcomes == {"done": 1}
+    again = [note for note in watcher.notes if "trying again" in note]
+    assert [f"rank {rank} killed by SIGKILL" in note for rank, note in enumerate(again)] == [True, True]
+    (row,) = killed.runs().to_pylist()
+    assert (row["attempts"], row["devices"], row["device"]) == (3, 2, "cpu")
+    assert facts(whole) == facts(killed) and len(facts(whole)) == 4 + 5 * 7
 
 
 def test_a_team_stops_in_order_with_a_checkpoint_and_leaves_no_process(study_file, tmp_path):

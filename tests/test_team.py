@@ -1,13 +1,14 @@
 """Teams: what one process says to itself, and two to each other over gloo."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from children import Caller
 from synthetic import RECIPE, a_cell
-from teams import trained
+from teams import streamed, trained
 from torch import nn
 
 from bench import pool, worker
@@ -37,7 +38,8 @@ def test_alone_everything_stays_as_it_is():
 def done(tmp_path_factory):
     """What two processes said, and trained."""
     job = {"cells": [cell.flat() for cell in CELLS], "steps": STEPS, "cell": None}
-    return over_two("say_and_train", tmp_path_factory.mktemp("team"), **job)[0]
+    folder = tmp_path_factory.mktemp("team")
+    return over_two("all_of_it", folder, **job, streamed=STREAMED.flat(), root=str(folder / "album"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +111,18 @@ def test_a_team_trains_as_one_process_does(both, case):
         assert spread["point"][name] == pytest.approx(alone["point"][name], abs=max(0.004, near))
     for mine, theirs in zip(spread["readings"], alone["readings"], strict=True):
         assert mine["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=10 * near)
+
+
+VIEWS = {"crop_size": 32, "scale": (36, 48), "crop_padding": 0, "colour": "own"}
+STREAMED = a_cell(recipe=dataclasses.replace(BASE, batch=6, split="full", memory_format="contiguous", **VIEWS))
+
+
+def test_files_are_shared_and_so_are_tests(done, tmp_path, one_thread):  # noqa: ARG001
+    (point, tests, bad), (wanted, wanted_tests, wanted_bad) = done[2], streamed(STREAMED, tmp_path, ALONE, Caller())
+    for name in ("running_loss", "train_loss", "test_loss"):
+        assert point[name] == pytest.approx(wanted[name], rel=1e-4)
+    assert tests == wanted_tests and len(tests) == 5
+    assert len(bad) == 1 and [Path(name).name for name in bad] == [Path(name).name for name in wanted_bad]
 
 
 @pytest.fixture
