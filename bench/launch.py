@@ -14,7 +14,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -30,7 +29,7 @@ from bench.worker import Caller
 
 LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.1  # between two looks of the agent at its processes, and of ours at what they say
-HELD_SECONDS = 2.0  # that a process which raised stays: where another was killed, the agent is to see that one first
+HELD_SECONDS = 1.0  # that a process which raised stays: where another was killed, the agent is to see that one first
 PR_SET_PDEATHSIG = 1
 
 
@@ -62,7 +61,7 @@ def _launch(job: dict[str, Any], exchange: _Exchange) -> dict[int, Any]:
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    with tempfile.TemporaryDirectory(prefix="resbench-") as folder, _nameless():
+    with _nameless():
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -75,7 +74,7 @@ def _launch(job: dict[str, Any], exchange: _Exchange) -> dict[int, Any]:
             monitor_interval=POLL_SECONDS,
             start_method="fork",  # of this process, which has torch imported and has not touched a device
             signals_to_handle="SIGHUP",  # SIGTERM is the pool's request to stop, and no end
-            logs_specs=DefaultLogsSpecs(log_dir=folder),
+            logs_specs=DefaultLogsSpecs(log_dir=os.devnull),  # all write to the task's own log
         )
         return elastic_launch(config, _rank)(job, exchange)
 
