@@ -20,6 +20,7 @@ from bench.cell import Recipe
 from bench.dataset import Dataset
 from bench.errors import FieldError
 from bench.split import split
+from bench.team import ALONE, Team
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,8 @@ class DeviceData:
 
     `train`, `validation` (empty unless the recipe holds images out) and `test` are `Part`s. `mean` is float32
     [1, C, H, W], on the scale where pixels run from 0 to 1. Images are kept in `memory_format`, and batches come in it:
-    channels_last makes a step of ResNet-20 on a CPU 1.2 times as fast.
+    channels_last makes a step of ResNet-20 on a CPU 1.2 times as fast. The processes of a `team` take turns at the
+    batches of a pass.
 
     Raises:
         FieldError: when the data does not fit the recipe's split.
@@ -50,6 +52,7 @@ class DeviceData:
         recipe: Recipe,
         device: torch.device | str = "cpu",
         memory_format: torch.memory_format = torch.channels_last,
+        team: Team = ALONE,
     ) -> None:
         def part(images: np.ndarray, labels: np.ndarray) -> Part:
             # torch.tensor copies: the data set's arrays are read-only
@@ -59,6 +62,7 @@ class DeviceData:
         images, labels = dataset.train_images, dataset.train_labels
         chosen = split(labels, recipe, dataset.holdout)
         trained = images if len(chosen.train) == len(images) else images[chosen.train]
+        self._team, self._others = team, 0  # images of the others from one batch of a pass to the next
         self._position = torch.zeros((), dtype=torch.int64, device=device)
         self.train = part(trained, labels[chosen.train])
         self.validation = part(images[chosen.validation], labels[chosen.validation])
@@ -84,8 +88,9 @@ class DeviceData:
         return len(self.part(which))
 
     def begin(self, which: str, images: int, batch: int) -> None:  # noqa: ARG002 - what a stream has to know
-        """Begin an evaluation's pass over a part."""
-        self.rewind()
+        """Begin an evaluation's pass over a part, with the first of this process's batches."""
+        self._position.fill_(self._team.rank * batch)
+        self._others = (self._team.size - 1) * batch
 
     def fetch(self) -> None:
         """Have the next batch of a pass at hand: it is on the device already."""
@@ -94,7 +99,7 @@ class DeviceData:
         """The next `size` images of a part, in order and un-augmented: float32 [B, C, H, W] and labels int64 [B]."""
         part = self.part(which)
         here = self._position + torch.arange(size, device=part.labels.device)
-        self._position += size
+        self._position += size + self._others
         return self.normalise(part.images[here]), part.labels[here]
 
 
@@ -127,6 +132,7 @@ class Batches:
 
     Every epoch visits each training image once; with `last_batch = "drop"`, all but the incomplete batch that would end
     it. Batches are augmented as in section 4.2: mean subtracted, padded with zeros, cropped, half of them mirrored.
+    Each process of a `team` makes its share of them.
 
     Raises:
         FieldError: when incomplete batches are dropped and there is no other.
@@ -135,12 +141,12 @@ class Batches:
     seconds = 0.0  # that training waited for images
     bad: Mapping[str, str] = MappingProxyType({})  # images that cannot be decoded: all were
 
-    def __init__(self, data: DeviceData, recipe: Recipe, seed: int) -> None:
+    def __init__(self, data: DeviceData, recipe: Recipe, seed: int, team: Team = ALONE) -> None:
         images = len(data.train)
         if recipe.last_batch == "drop" and recipe.batch > images:
             allowed = f"at most {images:,}, the number of training images, where last_batch is drop"
             raise FieldError("batch", recipe.batch, allowed)
-        self.data, self.recipe, self.seed = data, recipe, seed
+        self.data, self.recipe, self.seed, self._team = data, recipe, seed, team
         self.steps_per_epoch = images // recipe.batch if recipe.last_batch == "drop" else -(-images // recipe.batch)
         self._number, self._epoch = -1, None
         self._position = torch.zeros((), dtype=torch.int64, device=data.train.labels.device)
@@ -159,7 +165,7 @@ class Batches:
         return self._epoch
 
     def size(self, iteration: int) -> int:
-        """How many images the batch of that iteration has."""
+        """How many images the batch of that iteration has, all shares together."""
         step = iteration % self.steps_per_epoch
         return min(self.recipe.batch, len(self.data.train) - step * self.recipe.batch)
 
@@ -172,8 +178,9 @@ class Batches:
         self._next = iteration + 1
 
     def take(self, size: int) -> tuple[Tensor, Tensor]:
-        """The next batch, of `size` images: float32 [B, C, H, W], labels int64 [B]."""
-        here = self._position + torch.arange(size, device=self._position.device)
+        """The next batch, of `size` images, or one's share: float32 [B, C, H, W], labels int64 [B]."""
+        share = self._team.share(size)
+        here = self._position + torch.arange(share.start, share.stop, device=self._position.device)
         self._position += size
         chosen = self._epoch.order[here]
         images = self.data.normalise(self.data.train.images[chosen])

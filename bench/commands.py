@@ -24,8 +24,8 @@ def run(options: Namespace) -> int:
 
     if options.max_seeds and not options.until_decided:
         raise InputError("--max-seeds: only with --until-decided")
-    for name, plain in (("on", None), ("price", None), ("devices", 1)):
-        if getattr(options, name) != plain and not options.dry_run:
+    for name in ("on", "price"):
+        if getattr(options, name) is not None and not options.dry_run:
             raise InputError(f"--{name}: only with --dry-run")
     study = selection.study(options)
     cells, store = selection.cells(options, study), Store(options.results)
@@ -52,6 +52,7 @@ def run(options: Namespace) -> int:
         bad_images=options.bad_images,
         analysis=not options.no_analysis,
         keep_nets=options.keep_nets,
+        devices=options.devices,
     )
 
     def sweep_them(wanted: Sequence[Any]) -> dict[str, int]:

@@ -148,7 +148,16 @@ class Forecast:
     """Expected times, from what machines have recorded: `runs` with at least `COLUMNS` on these `hosts`, and samples of
     benchmarks, which are read only where runs of the very net do not tell."""
 
-    COLUMNS = (*Cell.columns(), "host_id", "outcome", "train_seconds", "eval_seconds", "multiply_adds", "sharing")
+    COLUMNS = (
+        *Cell.columns(),
+        "host_id",
+        "outcome",
+        "train_seconds",
+        "eval_seconds",
+        "multiply_adds",
+        "sharing",
+        "devices",
+    )
 
     def __init__(
         self, runs: pa.Table, hosts: Mapping[str, host.Host], samples: Callable[[], Iterable[Sample]] = tuple
@@ -161,7 +170,8 @@ class Forecast:
                 continue
             cell = Cell.from_flat({name: row[name] for name in Cell.columns()})
             sharing = row["sharing"] if hosts[row["host_id"]].gpu else 1
-            took = (row["train_seconds"] + row["eval_seconds"]) / sharing  # its share of a GPU
+            took = (row["train_seconds"] + row["eval_seconds"]) / sharing  # its share of a GPU, or all of several
+            took *= row["devices"] or 1
             self._seconds[cell.net].append(took)
             if took:
                 rates.append(row["multiply_adds"] * work(cell) / took)

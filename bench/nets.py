@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from bench import field
+from bench import field, synchronised
 from bench.cell import FIELDS, Arch
+from bench.team import Team
 
 CIFAR_FILTERS = (16, 32, 64)
 IMAGENET_FILTERS = (64, 128, 256, 512)
@@ -91,15 +92,19 @@ class Normalisation(nn.BatchNorm2d):
     """Batch normalisation over N, H and W.
 
     `num_batches_tracked` stays 0: only averages of another kind need it, and on a GPU counting costs a kernel a layer.
-    While `frozen`, running statistics stay as they are: a batch computed again has been counted.
+    While `frozen`, running statistics stay as they are: a batch computed again has been counted. With a `team`, the
+    batch is what all its processes are passing.
     """
 
     frozen = False
+    team: Team | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         running = self.running_mean, self.running_var
         if self.frozen:
             running = [statistic.clone() for statistic in running]
+        if self.team and self.training:
+            return synchronised.batch_norm(x, *running, self.weight, self.bias, self.momentum, self.eps, self.team)
         return F.batch_norm(x, *running, self.weight, self.bias, self.training, self.momentum, self.eps)
 
 
@@ -261,6 +266,13 @@ def recompute(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, Block):
             module.recompute = True
+
+
+def synchronise(net: nn.Module, team: Team) -> None:
+    """Let batch normalisation be over the images of all processes of a team."""
+    for module in net.modules():
+        if isinstance(module, Normalisation):
+            module.team = team
 
 
 class Projection(nn.Sequential):

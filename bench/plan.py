@@ -71,7 +71,9 @@ def show(
     Raises:
         DataError: when a data set's images are needed to tell a net's shape and cannot be read.
         InputError: for a device that nothing is recorded of, or a price where there is no GPU.
+        DeviceError: for a batch that cannot be shared among `devices`.
     """
+    slots.check_shares(cells, devices)
     where = place(store, device, workers, devices, on)
     if price is not None and not where.on_gpu:
         raise InputError(f"--price: of a GPU's hour, and these cells would run on {where.name}; --on names another")
@@ -93,12 +95,14 @@ def show(
     for line in estimate.lines(expected, where.at_a_time, devices, on_gpu=where.on_gpu, price=price):
         console.print(line, highlight=False, markup=False)
     if on is None:
-        _warn(waiting, device, console)
+        _warn(waiting, device, devices, console)
 
 
-def _warn(waiting: Sequence[Cell], device: str, console: Console) -> None:
+def _warn(waiting: Sequence[Cell], device: str, devices: int, console: Console) -> None:
+    gpus = slots.choose_gpus(device)
     try:
-        slots.check_gpus(slots.choose_gpus(device), waiting)
+        slots.check_gpus(gpus, waiting)
+        slots.slots(gpus, None, devices)
     except DeviceError as error:  # a plan may be for another machine
         console.print(f"not on this machine: {error}", highlight=False, markup=False)
 

@@ -76,6 +76,14 @@ class Died:
 Event = Sent | Returned | Died
 
 
+class Failure(Exception):  # noqa: N818 - raised by a task that knows more of its end than an exception's name
+    """How a task ended: `cause` and `reason` as in `Died`."""
+
+    def __init__(self, cause: str, reason: str) -> None:
+        super().__init__(reason)
+        self.cause, self.reason = cause, reason
+
+
 class Pool:
     """Runs tasks side by side; the caller decides how many."""
 
@@ -156,7 +164,7 @@ class _Child:
         self._deadline = time.monotonic() + task.timeout if task.timeout else float("inf")
         self._killed_for: str | None = None
         self._answer: Returned | Died | None = None
-        self._kills = _out_of_memory_kills()
+        self._kills = out_of_memory_kills()
         self._connection, far = context.Pipe()
         # not a daemon, which may have no children of its own; that it ends with this process: Pool and _die_with_parent
         self._process = context.Process(target=_main, args=(far, task), name=task.key, daemon=False)
@@ -210,7 +218,7 @@ class _Child:
             cause, how = "timed-out", f"no end after {self.task.timeout:g} s"
         elif self._killed_for:
             cause = self._killed_for
-        elif code == -signal.SIGKILL and _out_of_memory_kills() > self._kills:
+        elif code == -signal.SIGKILL and out_of_memory_kills() > self._kills:
             cause, how = "out-of-memory", "killed by the kernel's out-of-memory killer"
         else:
             cause = "error"
@@ -251,7 +259,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _out_of_memory_kills() -> int:
+def out_of_memory_kills() -> int:
     """How many processes the kernel has killed for lack of memory since it started; 0 where it does not say."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
@@ -294,6 +302,8 @@ def answer(task: Callable[[], Any]) -> tuple[str, Any]:
         return "returned", task()
     except ResbenchError as error:
         return "died", ("refused", str(error))
+    except Failure as failure:
+        return "died", (failure.cause, failure.reason)
     except Exception as error:
         traceback.print_exc()
         return "died", ("out-of-memory" if _is_out_of_memory(error) else "error", _one_line(error))

@@ -18,12 +18,20 @@ class Replay(Generic[Result]):
     It may read and write only tensors that stay where they are in memory, may not wait for the device, and must do
     the same work at every call. Call it on a stream of one's own: the default stream cannot be captured. Graphs that
     are replayed on one stream, one after the other, may share `pool`, their memory; what a call returns is then good
-    until the next call of any of them.
+    until the next call of any of them. With `capturing` false it is called on a GPU, too: what waits for other
+    processes is not captured.
     """
 
-    def __init__(self, function: Callable[[], Result], device: torch.device, pool: Pool | None = None) -> None:
+    def __init__(
+        self,
+        function: Callable[[], Result],
+        device: torch.device,
+        pool: Pool | None = None,
+        *,
+        capturing: bool = True,
+    ) -> None:
         self._function, self._pool = function, pool
-        self._capturable = device.type == "cuda"
+        self._capturable = capturing and device.type == "cuda"
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._returned: Result

@@ -205,6 +205,8 @@ def _provenance(summary: Summary) -> str:
     cuda = f", CUDA {host.cuda}, cuDNN {host.cudnn}" if host.cuda else ""
     dirty = " with uncommitted changes" if runs["dirty"].fillna(False).any() else ""
     commits = ", ".join(sorted({c[:12] for c in runs["commit"].dropna()})) or "unknown"
+    spread = runs["devices"].fillna(1).max()  # of rows from before cells could be: on one
+    over = f", each over {spread:.0f} devices at most" if spread > 1 else ""
     sharing = f"{runs['sharing'].min():.1f} to {runs['sharing'].max():.1f}"
     lines = [
         f"- Machine: {machine(host)} (host {host.id}).",
@@ -213,7 +215,7 @@ def _provenance(summary: Summary) -> str:
         f"Python {distinct('python_version')}.",
         f"- Data: {', '.join(_checksums(runs))}.",
         f"- Run {runs['started'].min():%Y-%m-%d %H:%M} to {runs['finished'].max():%Y-%m-%d %H:%M} UTC, "
-        f"{runs['workers'].max()} cells at a time ({sharing} on a device, time-weighted), one thread each; "
+        f"{runs['workers'].max()} cells at a time ({sharing} on a device, time-weighted){over}, one thread each; "
         f"{runs['wall_seconds'].sum() / 60:.1f} cell-minutes in all.",
     ]
     return "\n".join(["## Hardware, software, data", "", *lines])

@@ -16,10 +16,11 @@ CONNECTIONS = ("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # of its 8, streams of a la
 
 @dataclass(frozen=True)
 class Slot:
-    """A place where one cell, or one gang of cells, at a time runs: a share of a device."""
+    """A place where one cell, or one gang of cells, at a time runs: a share of a device, or several `devices`."""
 
-    device: str  # as torch names it in the child
+    device: str  # as torch names it, or the first, in the child
     environment: tuple[tuple[str, str], ...] = ()
+    devices: int = 1
 
     @property
     def shares(self) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -51,12 +52,43 @@ def choose_gpus(device: str, toolkit: host.Toolkit | None = None) -> list[host.G
     return usable
 
 
-def slots(gpus: Sequence[host.Gpu], workers: int | None) -> list[Slot]:
-    """The places to run: `workers` of them, dealt round the GPUs, pinned by UUID; or on the CPU, one a core."""
+def slots(gpus: Sequence[host.Gpu], workers: int | None, devices: int = 1) -> list[Slot]:
+    """The places to run: `workers` of them, dealt round the GPUs, pinned by UUID; or on the CPU, one a core.
+
+    With `devices` a place is so many GPUs, those next to each other by number, or so many cores.
+
+    Raises:
+        DeviceError: when there are fewer GPUs.
+    """
     if not gpus:
-        return [Slot("cpu")] * (workers or host.cores())
-    pinned = [Slot("cuda:0", (("CUDA_VISIBLE_DEVICES", gpu.uuid), CONNECTIONS)) for gpu in gpus]
+        return [Slot("cpu", devices=devices)] * (workers or max(1, host.cores() // devices))
+    if devices > len(gpus):
+        raise DeviceError(f"--devices {devices}: there {'is 1 GPU' if len(gpus) == 1 else f'are {len(gpus)} GPUs'}")
+    together = [gpus[start : start + devices] for start in range(0, len(gpus) - devices + 1, devices)]
+    visible = [("CUDA_VISIBLE_DEVICES", ",".join(gpu.uuid for gpu in some)) for some in together]
+    pinned = [Slot("cuda:0", (which, CONNECTIONS), devices) for which in visible]
     return [pinned[i % len(pinned)] for i in range(workers or len(pinned))]
+
+
+def check_shares(cells: Sequence[Cell], devices: int) -> None:
+    """Whether each cell's batch can be shared among so many devices.
+
+    Raises:
+        DeviceError: for a batch that does not divide by them, or into shares of whole groups of batch normalisation;
+            for a net that is compiled, which is not spread.
+    """
+    for cell in cells if devices > 1 else ():
+        recipe = cell.recipe
+        share, rest = divmod(recipe.batch, devices)
+        if rest:
+            raise DeviceError(f"--devices {devices}: {cell.label} has batch = {recipe.batch}, no multiple of that")
+        if recipe.norm_batch and share % recipe.norm_batch:
+            raise DeviceError(
+                f"--devices {devices}: {cell.label} normalises over norm_batch = {recipe.norm_batch} images, and a "
+                f"device's share of its batch is {share}, no multiple of that"
+            )
+        if recipe.compiled:
+            raise DeviceError(f"--devices {devices}: {cell.label} has compiled = true, and such a net is not spread")
 
 
 def check_gpus(gpus: Sequence[host.Gpu], cells: Sequence[Cell]) -> None:

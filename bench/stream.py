@@ -26,6 +26,7 @@ from bench.cell import Recipe
 from bench.errors import DataError, FieldError
 from bench.loader import Batch, Item, Views, collate
 from bench.split import split
+from bench.team import ALONE, Team
 
 PREFETCHED = 4  # batches a loader works ahead
 FAIL, SKIP = "fail", "skip"
@@ -66,7 +67,8 @@ class Stream:
     """The training batches of a run, and its evaluations' passes, from an album: `Batches` and `DeviceData` in one.
 
     `mean` is float32 [1, 3, crop, crop], of pixels from 0 to 1. Evaluations of the training part take `train_sample` of
-    its images (0: all), the same each time, in an order that has nothing to do with their classes.
+    its images (0: all), the same each time, in an order that has nothing to do with their classes. Each process of a
+    `team` makes its share of training's batches, and they take turns at those of evaluations.
 
     Raises:
         DataError: where no image can be decoded.
@@ -81,8 +83,9 @@ class Stream:
         device: torch.device | str = "cpu",
         memory_format: torch.memory_format = torch.channels_last,
         loading: Loading = Loading(),
+        team: Team = ALONE,
     ) -> None:
-        self.album, self.recipe, self.seed, self.loading = album, recipe, seed, loading
+        self.album, self.recipe, self.seed, self.loading, self._team = album, recipe, seed, loading, team
         self.device, self._layout = torch.device(device), memory_format
         chosen = split(album.train.labels, recipe, album.holdout)
         self._trained = chosen.train
@@ -119,20 +122,20 @@ class Stream:
         return shown.to(memory_format=self._layout), torch.empty(size, dtype=torch.int64, device=self.device)
 
     def size(self, iteration: int) -> int:
-        """How many images the batch of that iteration has."""
+        """How many images the batch of that iteration has, all shares together."""
         step = iteration % self.steps_per_epoch
         return min(self.recipe.batch, len(self._trained) - step * self.recipe.batch)
 
     def items(self, iteration: int) -> list[Item]:
-        """The views of the batch of the step from `iteration` to the one after."""
+        """The views of the batch, or one's share, of the step from `iteration` to the one after."""
         draws, here = self._draws(iteration // self.steps_per_epoch), self._span(iteration)
         numbers = self._trained[draws.order[here].numpy()].tolist()
         places = (draws.side[here].tolist(), draws.down[here].tolist(), draws.right[here].tolist())
         return list(zip(numbers, *places, strict=True))
 
     def _span(self, iteration: int) -> slice:
-        start = iteration % self.steps_per_epoch * self.recipe.batch
-        return slice(start, start + self.size(iteration))
+        start, share = iteration % self.steps_per_epoch * self.recipe.batch, self._team.share(self.size(iteration))
+        return slice(start + share.start, start + share.stop)
 
     def seek(self, iteration: int) -> None:
         """Let the next batch be that of the step from `iteration` to the one after: wait until it is loaded."""
@@ -153,7 +156,9 @@ class Stream:
         self._next = iteration + 1
 
     def take(self, size: int) -> tuple[Tensor, Tensor]:
-        """The batch that was sought, of `size` images: float32 [B, 3, crop, crop], labels int64 [B]."""
+        """The batch that was sought, of `size` images, or one's share: float32 [B, 3, crop, crop], labels int64 [B]."""
+        share = self._team.share(size)
+        size = share.stop - share.start
         shown = self._shown[:size]
         if self.recipe.flip:
             shown = mirror(shown, self._flip[:size])
@@ -178,10 +183,11 @@ class Stream:
         return len(self._parts[part][1])
 
     def begin(self, part: str, images: int, batch: int) -> None:
-        """Begin an evaluation's pass over the first so many images of a part, in batches."""
+        """Begin an evaluation's pass over the first so many images of a part, in batches; one's own of those."""
         pages, numbers = self._parts[part]
         wanted = [(number, 0, 0.0, 0.0) for number in numbers[:images].tolist()]
-        batches = (wanted[start : start + batch] for start in range(0, len(wanted), batch))
+        turns = range(self._team.rank * batch, len(wanted), self._team.size * batch)
+        batches = (wanted[start : start + batch] for start in turns)
         self._passing = self._load(pages, np.sort(numbers), batches)
         self._pages = pages
         if len(self._evaluated) < batch:

@@ -21,12 +21,13 @@ from bench.evaluation import Evaluation
 from bench.forecast import Cost, Costs
 from bench.pool import Died, Event, Pool, Returned, Sent, Task, log_end
 from bench.run import Run
-from bench.slots import Slot, check_gpus, choose_gpus, slots
+from bench.slots import Slot, check_gpus, check_shares, choose_gpus, slots
 from bench.source import Source
 from bench.store import Store
 
 RUN_CELL = "bench.worker:run_cell"
 RUN_GANG = "bench.gang:run_cells"
+RUN_TEAM = "bench.launch:run"
 NOT_LOADED = {"loaders": 0, "bad_images": 0, "data_seconds": None}  # of a cell whose images are on the device
 
 
@@ -36,10 +37,10 @@ class Options:
 
     `workers` side by side: None for one a core, or one a GPU. `retries` after a failed attempt. `timeout` in seconds an
     attempt, None for none. `device` is auto, cpu or cuda. `gang`, how many cells of one net a GPU trains at once, None
-    for what it does best; a CPU trains one. Images of any size are read by `loaders` processes beside a cell's own:
-    None for its share of the cores on a GPU, for none on a CPU; one that cannot be decoded fails the cell, or
-    (`bad_images` "skip") another takes its place. `analysis` records the layers at each evaluation, `keep_nets`
-    keeps the trained nets.
+    for what it does best; a CPU trains one. `devices`, over how many of them each cell is spread. Images of any size
+    are read by `loaders` processes beside each of a cell's own: None for its share of the cores on a GPU, for none on a
+    CPU; one that cannot be decoded fails the cell, or (`bad_images` "skip") another takes its place. `analysis` records
+    the layers at each evaluation, `keep_nets` keeps the trained nets.
     """
 
     workers: int | None = None
@@ -52,6 +53,7 @@ class Options:
     checkpoint_seconds: float = 10.0
     analysis: bool = True
     keep_nets: bool = False
+    devices: int = 1
     entry: str = RUN_CELL
 
 
@@ -171,6 +173,7 @@ class _Sweep:
     ) -> None:
         self._recorded, self._attempts = recorded, attempts
         self._sources, self._store, self._options, self._watcher = sources, store, options, watcher
+        check_shares(waiting, options.devices)
         toolkit, self._costs, self._checksums = forecast.survey(
             waiting, sources, watcher.note, store.log("survey"), load=True
         )
@@ -178,7 +181,7 @@ class _Sweep:
         gpus = choose_gpus(options.device, toolkit)
         check_gpus(gpus, waiting)
         self._host = host.describe(toolkit, gpus[0] if gpus else None)
-        self._slots = slots(gpus, options.workers)[: len(waiting)]
+        self._slots = slots(gpus, options.workers, options.devices)[: len(waiting)]
         self._free = list(self._slots)
         longest_first = sorted(waiting, key=lambda c: -self._cost(c).multiply_adds * forecast.work(c))
         gangs = sizing.split(longest_first, self._gang_size(waiting, on_gpu=bool(gpus)))
@@ -190,7 +193,9 @@ class _Sweep:
 
     def run(self, cells: Sequence[Cell]) -> list[str]:
         self._store.add_host(self._host)
-        self._watcher.begin(cells, self._recorded, self._costs, f"{self._host.label}, {len(self._slots)} at a time")
+        over = f", each over {self._options.devices} devices" if self._options.devices > 1 else ""
+        place = f"{self._host.label}, {len(self._slots)} at a time{over}"
+        self._watcher.begin(cells, self._recorded, self._costs, place)
         outcomes: list[str] = []
         try:
             while self._queue or self._under_way:
@@ -210,9 +215,10 @@ class _Sweep:
             self._start(*self._queue.popleft())
 
     def _gang_size(self, waiting: list[Cell], *, on_gpu: bool) -> Callable[[Cell], int]:
-        if not on_gpu:
+        if not on_gpu or self._options.devices > 1:
             if self._options.gang:
-                self._watcher.note("a CPU trains one cell a process: --gang changes nothing")
+                who = "a cell over several devices trains alone" if on_gpu else "a CPU trains one cell a process"
+                self._watcher.note(f"{who}: --gang changes nothing")
             return lambda _: 1
         if size := self._options.gang:
             return lambda cell: 1 if cell.recipe.crop_size else size
@@ -250,13 +256,15 @@ class _Sweep:
     def _loaders(self, slot: Slot) -> int:
         if self._options.loaders is not None:
             return self._options.loaders
-        return 0 if slot.device == "cpu" else max(1, host.cores() // len(self._slots))
+        return 0 if slot.device == "cpu" else max(1, host.cores() // (len(self._slots) * slot.devices))
 
     def _start(self, cells: list[Cell], number: int) -> None:
         slot = self._free.pop(0)
         jobs = {cell.id: self._job(slot)(cell) for cell in cells}
         first, *others = jobs
         entry, job = (RUN_GANG, {"jobs": jobs}) if others else (self._options.entry, jobs[first])
+        if slot.devices > 1:
+            entry, job = RUN_TEAM, job | {"entry": entry, "devices": slot.devices}
         key, log = f"gang of {first}" if others else first, self._store.log(first)
         self._pool.start(Task(key, entry, job, log, slot.environment, self._options.timeout))
         self._account_time()
@@ -346,7 +354,7 @@ class _Sweep:
             sharing=max(1.0, attempt.shared / wall),
             **(dict.fromkeys(run.TESTS) | ((answer and answer.get("tests")) or {})),
             **(NOT_LOADED | ((answer and answer.get("loading")) or {})),
-            devices=1,
+            devices=attempt.slot.devices,
             data_sha256=self._checksums[cell.reads],
             host_id=self._host.id,
             started=attempt.started,

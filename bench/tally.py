@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.team import Team
+
 
 class Tally:
     """Images, wrong answers and loss, summed on the device; reading them waits for it, adding does not.
@@ -23,6 +25,15 @@ class Tally:
         self._counts[0] += len(labels)
         self._counts[1] += (logits.argmax(1) != labels).sum()
         self._loss += mean_loss.double() * len(labels)
+
+    def sum_(self, team: Team) -> None:
+        """Count what all processes of a team have counted."""
+        team.sum_([self._counts, self._loss])
+
+    def join(self, other: Tally) -> None:
+        """Count what another has, too."""
+        self._counts += other._counts
+        self._loss += other._loss
 
     def reset(self) -> None:
         """Begin again at nothing."""

@@ -20,13 +20,14 @@ from bench.errors import DeviceError
 from bench.evaluation import Evaluation
 from bench.groups import RunningStatistics
 from bench.measure import Stopwatch, Wait, peak_memory
-from bench.nets import build, recompute
+from bench.nets import build, recompute, synchronise
 from bench.plateau import Plateau
 from bench.probe import Probe
 from bench.replay import Replay, shared_pool
 from bench.sgd import Group, Sgd
 from bench.source import Source
 from bench.tally import Tally
+from bench.team import ALONE, Team
 from bench.working import Working
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ class Training:
     own; the host waits at evaluations, and for work before the last that it queued. `probing` gives a training a
     `probe`, which takes a reading of the layers at the first step and at each evaluation. `wait` is how it waits for
     an event of its stream, `loading` how images of any size are read.
+
+    A `team` trains one net on the batches it would have alone: each of its processes passes a share of every batch, and
+    of an evaluation's batches every so-manieth. What differs from one process is rounding. All must call the same
+    methods in the same order; the probe is the first's.
     """
 
     def __init__(
@@ -84,8 +89,9 @@ class Training:
         probing: bool = False,
         wait: Wait = torch.cuda.Event.synchronize,
         loading: Loading | None = None,
+        team: Team = ALONE,
     ) -> None:
-        self.cell, self.device = cell, torch.device(device)
+        self.cell, self.device, self._team = cell, torch.device(device), team
         recipe = cell.recipe
         set_precision(recipe, self.device)
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
@@ -99,13 +105,16 @@ class Training:
             self._compiled = compiled(self.module) if recipe.compiled else None
             if recipe.recompute:
                 recompute(self.module)
+            if team.size > 1 and not recipe.norm_batch:
+                synchronise(self.net, team)
             self._statistics = RunningStatistics(self.net)
             self._data, self._batches = self._feeds(images, layout, loading)
             self._groups, self._sgd = _optimiser(self.net, recipe)
             self._running, self._window, self._measured = (Tally(self.device) for _ in range(3))
             if self._compiled:
                 self._compile()
-        self.probe = Probe(self.module) if probing else None
+            self._shared = team.wrap(self._compiled or self.module) if team.size > 1 else None
+        self.probe = Probe(self.module) if probing and team.rank == 0 else None
         self._pool = shared_pool(self.device)
         self._steps: dict[tuple[int, bool], Replay[list[Tensor]]] = {}
         self._passes: dict[tuple[str, int], Replay[None]] = {}
@@ -123,11 +132,12 @@ class Training:
         """Where evaluations' batches come from, and where training's do."""
         recipe, seed = self.cell.recipe, self.cell.seed
         if not isinstance(images, Album):
-            data = DeviceData(images, recipe, self.device, layout)
-            return data, Batches(data, recipe, seed)
+            data = DeviceData(images, recipe, self.device, layout, self._team)
+            return data, Batches(data, recipe, seed, self._team)
         from bench.stream import Loading, Stream  # with torchvision, which takes 2 s to import
 
-        stream = Stream(images, recipe, seed, self.device, layout, loading or Loading())
+        with self._team.led():
+            stream = Stream(images, recipe, seed, self.device, layout, loading or Loading(), self._team)
         return stream, stream
 
     @property
@@ -189,7 +199,7 @@ class Training:
         self._batches.seek(self.iteration)
         kind = self._batches.size(self.iteration), self._warming
         if kind not in self._steps:
-            self._steps[kind] = Replay(partial(self._step, *kind), self.device, self._pool)
+            self._steps[kind] = self._replay(partial(self._step, *kind))
         gradients = self._steps[kind]()
         if self.probe and self.iteration in (0, self.next_evaluation - 1):
             self.probe.after_step(self.iteration, gradients)
@@ -198,34 +208,53 @@ class Training:
             self._warming = self._window.error() >= WARM_UP_ERROR
             self._window.reset()
 
+    def _replay(self, work: Callable[[], Any]) -> Replay[Any]:
+        return Replay(work, self.device, self._pool, capturing=self._team.size == 1)
+
     def _step(self, size: int, warming: bool) -> list[Tensor]:
         """One step on the next `size` images; returns the gradients. Nothing here may wait for the device."""
         self._working.clear_gradients()
         images, labels = self._batches.take(size)
         whole = size == self.cell.recipe.batch  # an incomplete batch is not worth a compilation
-        logits, loss = self._learn(images, labels, self._compiled if whole else None)
+        module = self._shared or (self._compiled if whole else None)
+        logits, loss = self._learn(images, labels, module, self._team.weight(size))
+        if self.cell.recipe.norm_batch:
+            self._team.mean_(self._statistics.tensors)
         gradients = self._working.gradients()
         self._sgd.step([[gradients[number] for number in group] for group in self._groups])
         self._working.refresh()
-        for tally in (self._running, self._window) if warming else (self._running,):
-            tally.add(logits, labels, loss)
+        self._count(logits, labels, loss, warming)
         return gradients
 
-    def _learn(self, images: Tensor, labels: Tensor, module: nn.Module | None) -> tuple[Tensor, Tensor]:
-        """Logits of a batch and its mean loss, whose gradients are added up; one group of it after another."""
+    def _count(self, logits: Tensor, labels: Tensor, loss: Tensor, warming: bool) -> None:
+        tallies = (self._running, self._window) if warming else (self._running,)
+        if self._team.size == 1:
+            for tally in tallies:
+                tally.add(logits, labels, loss)
+            return
+        step = Tally(self.device)
+        step.add(logits, labels, loss)
+        step.sum_(self._team)  # at each step, so that a checkpoint's sums are those of no process in particular
+        for tally in tallies:
+            tally.join(step)
+
+    def _learn(self, images: Tensor, labels: Tensor, module: nn.Module | None, weight: float) -> tuple[Tensor, Tensor]:
+        """Logits of a batch and its mean loss, whose gradients, times `weight`, are added up; one group of it after
+        another."""
         group = self.cell.recipe.norm_batch
         if group in (0, len(images)):
             logits = self._working(images, module)
-            loss = F.cross_entropy(logits, labels)
-            loss.backward()
+            loss = F.cross_entropy(logits, labels) if len(labels) else logits.sum()  # nothing, if there is nothing
+            (loss if weight == 1 else weight * loss).backward()
             return logits.detach(), loss.detach()
         shares = list(zip(images.split(group), labels.split(group), strict=True))
         all_logits, losses = [], []
         for number in self._statistics.over(len(shares)):
             shown, wanted = shares[number]
-            logits = self._working(shown, module)
-            loss = F.cross_entropy(logits, wanted) / len(shares)
-            loss.backward()
+            with self._team.quiet(module) if number < len(shares) - 1 else nullcontext():
+                logits = self._working(shown, module)
+                loss = F.cross_entropy(logits, wanted) / len(shares)
+                loss.backward()
             all_logits.append(logits.detach())
             losses.append(loss.detach())
         return torch.cat(all_logits), torch.stack(losses).sum()
@@ -278,7 +307,7 @@ class Training:
         """An eval-mode pass over a part (train, validation or test), un-augmented: all of it, or its `first` images.
 
         Always of the net as it is now, also where its weights were changed by other hands. The first batch is computed
-        in the open, for a probe to hear.
+        in the open, for a probe to hear. The processes of a team take turns at batches, and all get the sum.
         """
         self.module.eval()
         images = self._data.count(part)
@@ -287,9 +316,11 @@ class Training:
             self._working.refresh()
             self._measured.reset()
             self._data.begin(part, end, EVALUATION_BATCH)
-            for start in range(0, end, EVALUATION_BATCH):
+            first_of_mine = self._team.rank * EVALUATION_BATCH
+            for start in range(first_of_mine, end, self._team.size * EVALUATION_BATCH):
                 self._data.fetch()
                 self._pass(part, min(EVALUATION_BATCH, end - start), openly=start == 0)
+            self._measured.sum_(self._team)
             return self._measured.copy()
 
     def _pass(self, part: str, size: int, *, openly: bool) -> None:
@@ -297,7 +328,7 @@ class Training:
         if openly:
             return self._measure_batch(*kind)
         if kind not in self._passes:
-            self._passes[kind] = Replay(partial(self._measure_batch, *kind), self.device, self._pool)
+            self._passes[kind] = self._replay(partial(self._measure_batch, *kind))
         return self._passes[kind]()
 
     def _measure_batch(self, part: str, size: int) -> None:
@@ -306,7 +337,10 @@ class Training:
         self._measured.add(logits, labels, F.cross_entropy(logits, labels))
 
     def test(self, protocol: str, told: Callable[[int], None] | None = None) -> Accuracy:
-        """Test on an album's test images (`bench.protocols.test`); `told` hears how many are done, and may raise."""
+        """Test on an album's test images (`bench.protocols.test`); `told` hears how many are done, and may raise.
+
+        Each process of a team tests a share of them, of which this is the result.
+        """
         from bench import protocols
 
         feed = self._batches
@@ -315,7 +349,7 @@ class Training:
             return protocols.test(
                 self.module,
                 feed.album.test,
-                range(len(feed.album.test)),
+                range(len(feed.album.test))[self._team.rank :: self._team.size],
                 protocol,
                 crop=self.cell.recipe.crop_size,
                 normalise=feed.normalise,

@@ -99,13 +99,6 @@ def _add_run(subparsers: Any) -> None:
         "--on", metavar="DEVICE", help="with --dry-run: for a machine with this GPU or CPU that the tables tell of"
     )
     parser.add_argument("--price", type=price, help="with --dry-run: of an hour of one GPU, in any currency")
-    parser.add_argument(
-        "--devices",
-        type=count(1, 1024),
-        default=1,
-        metavar="N",
-        help="with --dry-run: GPUs that each cell is spread over",
-    )
     parser.add_argument("--workers", type=count(1), help="processes side by side (default: one a core, or one a GPU)")
     parser.add_argument(
         "--gang", type=count(1), metavar="N", help="cells of one net that a GPU trains at once (default: measured)"
@@ -120,10 +113,17 @@ def _add_run(subparsers: Any) -> None:
     parser.add_argument("--timeout", type=seconds, help="seconds an attempt may take (default: no limit)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where cells run")
     parser.add_argument(
+        "--devices",
+        type=count(1, 1024),
+        default=1,
+        metavar="N",
+        help="GPUs, or processes on a CPU, that each cell is spread over; results differ by rounding (default: 1)",
+    )
+    parser.add_argument(
         "--loaders",
         type=count(0),
         metavar="N",
-        help="processes that read a cell's images, of any size (default: on a GPU its share of the cores, on a CPU 0)",
+        help="processes that read a device's images, of any size (default: for a GPU its share of the cores, else 0)",
     )
     parser.add_argument(
         "--bad-images",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from bench import album, dataset, landscape
-from bench.accuracy import PROTOCOLS
+from bench.accuracy import PROTOCOLS, Accuracy
 from bench.album import Album
 from bench.analysis import Slicing
 from bench.cell import Arch, Cell
@@ -25,6 +25,7 @@ from bench.measure import Wait, peak_memory
 from bench.parts import replacing
 from bench.run import TESTS
 from bench.source import Source
+from bench.team import ALONE, Team
 from bench.train import Training, images_of
 
 if TYPE_CHECKING:
@@ -44,13 +45,16 @@ class Caller(Protocol):
         """Whether the parent asked for an end."""
 
 
-def run_cell(job: dict[str, Any], caller: Caller, wait: Wait = torch.cuda.Event.synchronize) -> dict[str, Any]:
+def run_cell(
+    job: dict[str, Any], caller: Caller, wait: Wait = torch.cuda.Event.synchronize, team: Team = ALONE
+) -> dict[str, Any]:
     """Train one cell, sending each evaluation, and return what became of it.
 
     `job`: `cell` (flat fields), `source` (with its place), `device` (a torch device), `threads`, `checkpoint` (a path),
     `checkpoint_seconds` (between two checkpoints), `data_sha256` (what earlier runs saw, or None), `analysis` (whether
     to probe the layers), `net` (a path where to keep the trained net, or None), `loading` (the fields of a
-    `stream.Loading`, where the cell's images are of any size). `wait` is how it waits for an event of its stream.
+    `stream.Loading`, where the cell's images are of any size). `wait` is how it waits for an event of its stream. Of a
+    `team` the first process alone sends evaluations, writes, and decides when; what it returns counts.
 
     Returns `curve`, and `layers` (the `names` of the layers and the fields of their `readings`, None without analysis),
     `base_rss_bytes`, `tests` (the columns of `run.TESTS`) and `loading` (what `Training.loading` tells), both None
@@ -63,8 +67,9 @@ def run_cell(job: dict[str, Any], caller: Caller, wait: Wait = torch.cuda.Event.
     base = peak_memory(torch.device("cpu")).resident
     cell, images = prepare(job)
     checkpoint = Path(job["checkpoint"])
-    training, curve = _start(cell, images, job, wait)
-    for point in curve:
+    training, curve = _start(cell, images, job, wait, team)
+    first = team.rank == 0
+    for point in curve if first else ():
         caller.send(asdict(point))
     written = time.monotonic()
     steps, bad = 1, 0
@@ -75,26 +80,33 @@ def run_cell(job: dict[str, Any], caller: Caller, wait: Wait = torch.cuda.Event.
         steps = max(1, min(2 * steps, int(steps * CHUNK_SECONDS / max(took, 1e-6))))
         if training.iteration == training.next_evaluation:
             curve.append(training.evaluate())
-            caller.send(asdict(curve[-1]))
+            if first:
+                caller.send(asdict(curve[-1]))
         bad = _tell_bad(training, caller, bad)
-        stopping = caller.stopping()
-        if stopping or training.ended or time.monotonic() - written > job["checkpoint_seconds"]:
-            _save(training, curve, checkpoint, cell)
+        due = time.monotonic() - written > job["checkpoint_seconds"]
+        steps, stopping, due = team.of_first(steps, caller.stopping(), due)
+        if stopping or training.ended or due:
+            if first:
+                _save(training, curve, checkpoint, cell)
             written = time.monotonic()
         if stopping and not training.ended:
             return {"curve": None}
     tests = None
     if training.streamed and not training.diverged:
         try:
-            tests = _tests(training, caller)
+            tests = _tests(training, caller, team)
         except Stopped:
             return {"curve": None}
         _tell_bad(training, caller, bad)
-    if job["net"] is not None:
+    if job["net"] is not None and first:
         _keep(training, Path(job["net"]), cell)
     layers = training.probe and {"names": training.probe.names, "readings": [*map(vars, training.probe.readings)]}
     curve = [asdict(point) for point in curve]
-    return {"curve": curve, "layers": layers, "base_rss_bytes": base, "tests": tests, "loading": training.loading}
+    loading = training.loading  # of this process; what follows is of all
+    if loading:
+        bad_images = len(set().union(*team.told(list(training.bad_images))))
+        loading |= {"loaders": team.size * loading["loaders"], "bad_images": bad_images}
+    return {"curve": curve, "layers": layers, "base_rss_bytes": base, "tests": tests, "loading": loading}
 
 
 class Stopped(Exception):  # noqa: N818 - no error
@@ -109,22 +121,34 @@ def _tell_bad(training: Training, caller: Caller, told: int) -> int:
     return len(found)
 
 
-def _tests(training: Training, caller: Caller) -> dict[str, float]:
+def _tests(training: Training, caller: Caller, team: Team) -> dict[str, float]:
     """The last net's errors as section 3.4 tests, by their columns in `runs`.
 
     Raises:
         Stopped: when asked to.
     """
+    found: dict[str, float] = {}
+    for protocol, columns in PROTOCOLS.items():
+        accuracy = _tested(training, protocol, caller, team)
+        found |= zip(columns, (accuracy.top1_error, accuracy.top5_error), strict=True)
+    return {name: found[name] for name in TESTS}
+
+
+def _tested(training: Training, protocol: str, caller: Caller, team: Team) -> Accuracy:
+    """All processes' shares of a test; if one is stopped, all are."""
 
     def heard(_: int) -> None:
         if caller.stopping():
             raise Stopped
 
-    found: dict[str, float] = {}
-    for protocol, columns in PROTOCOLS.items():
-        accuracy = training.test(protocol, heard)
-        found |= zip(columns, (accuracy.top1_error, accuracy.top5_error), strict=True)
-    return {name: found[name] for name in TESTS}
+    mine, stopped = Accuracy(), False
+    try:
+        mine = training.test(protocol, heard)
+    except Stopped:
+        stopped = True
+    if team.any(stopped):
+        raise Stopped
+    return Accuracy(*team.total(mine.images, mine.wrong1, mine.wrong5, mine.bad))
 
 
 def prepare(job: dict[str, Any]) -> tuple[Cell, Dataset | Album]:
@@ -160,28 +184,35 @@ def _loading(job: dict[str, Any]) -> Loading:
     return Loading(**job.get("loading", {}))
 
 
-def _start(cell: Cell, images: Dataset | Album, job: dict[str, Any], wait: Wait) -> tuple[Training, list[Evaluation]]:
+def _start(
+    cell: Cell, images: Dataset | Album, job: dict[str, Any], wait: Wait, team: Team
+) -> tuple[Training, list[Evaluation]]:
     """Where an earlier attempt left off, or the beginning; a checkpoint that cannot be used is set aside."""
 
     def begin() -> Training:
         loading = _loading(job) if cell.recipe.crop_size else None
-        return Training(cell, images, job["device"], probing=job["analysis"], wait=wait, loading=loading)
+        return Training(cell, images, job["device"], probing=job["analysis"], wait=wait, loading=loading, team=team)
 
     training, path = begin(), Path(job["checkpoint"])
-    if not path.exists():
-        return training, []
-    try:
-        with training.stream():
-            state = torch.load(path, map_location=job["device"], weights_only=True)
-            if state["cell_id"] != cell.id:
-                raise ValueError(f"it is of cell {state['cell_id']}")
-            training.restore(state)
-        return training, [Evaluation(**point) for point in state["curve"]]
-    except Exception as error:  # whatever is wrong with a file, the cell can start again
+    curve: list[Evaluation] = []
+    reason: Exception | None = None
+    if path.exists():
+        try:
+            with training.stream():
+                state = torch.load(path, map_location=job["device"], weights_only=True)
+                if state["cell_id"] != cell.id:
+                    raise ValueError(f"it is of cell {state['cell_id']}")
+                training.restore(state)
+            curve = [Evaluation(**point) for point in state["curve"]]
+        except Exception as error:  # whatever is wrong with a file, the cell can start again
+            reason = error
+    if not team.any(reason is not None):  # nobody goes on, and writes another, before all have read it
+        return training, curve
+    if team.rank == 0:
         damaged = path.with_suffix(".damaged")
         path.replace(damaged)
-        _log.warning("checkpoint set aside as %s, the cell starts again: %s", damaged, error)
-        return begin(), []
+        _log.warning("checkpoint set aside as %s, the cell starts again: %s", damaged, reason)
+    return begin(), []
 
 
 def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:

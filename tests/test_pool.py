@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from children import alive
 from conftest import ROOT
 
 from bench import pool
@@ -83,7 +84,7 @@ def test_running_out_of_memory_is_told_as_that(run, entry):
 
 def test_a_kill_while_the_kernel_reports_one_for_memory_is_out_of_memory(run, monkeypatch):
     counts = iter([7, 8])
-    monkeypatch.setattr(pool, "_out_of_memory_kills", lambda: next(counts))
+    monkeypatch.setattr(pool, "out_of_memory_kills", lambda: next(counts))
     assert run("die", signal.SIGKILL)[-1].cause == "out-of-memory"
 
 
@@ -160,13 +161,6 @@ def test_children_do_not_outlive_their_parent(tmp_path, end):
     assert parent.wait(timeout=20) != 0
     parent.stdout.close()
     deadline = time.monotonic() + 20
-    while _alive(child) and time.monotonic() < deadline:
+    while alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not _alive(child)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    assert not alive(child)

@@ -7,7 +7,7 @@ from synthetic import RECIPE, a_cell
 
 from bench import host
 from bench.errors import DeviceError
-from bench.slots import check_gpus, choose_gpus, slots
+from bench.slots import check_gpus, check_shares, choose_gpus, slots
 
 
 def test_slots():
@@ -16,6 +16,32 @@ def test_slots():
     assert len(slots([], 5)) == 5
     assert [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in slots(gpus, None)] == ["GPU-0", "GPU-1"]
     assert [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in slots(gpus, 3)] == ["GPU-0", "GPU-1", "GPU-0"]
+
+
+def test_slots_of_several_devices():
+    gpus = [host.Gpu(f"GPU-{i}", "H", 80 * 2**30, 700.0, "580") for i in range(5)]
+    visible = [dict(s.environment)["CUDA_VISIBLE_DEVICES"] for s in slots(gpus, None, 2)]
+    assert visible == ["GPU-0,GPU-1", "GPU-2,GPU-3"]
+    assert {(s.device, s.devices) for s in slots(gpus, 3, 2)} == {("cuda:0", 2)}
+    assert len(slots([], None, 2)) == max(1, host.cores() // 2) and len(slots([], None, 10_000)) == 1
+    for there, said in ((gpus[:1], "there is 1 GPU"), (gpus, "there are 5 GPUs")):
+        with pytest.raises(DeviceError, match=f"--devices 6: {said}"):
+            slots(there, None, 6)
+
+
+def test_shares_are_whole_images_and_whole_groups_of_batch_normalisation():
+    def cell(**fields):
+        return a_cell(recipe=dataclasses.replace(RECIPE, batch=24, last_batch="drop", **fields))
+
+    check_shares([cell(), cell(norm_batch=8), cell(compiled=True)], 1)
+    check_shares([cell(), cell(norm_batch=4), cell(norm_batch=8)], 3)
+    for wrong, devices, said in (
+        (cell(), 5, "batch = 24, no multiple of that"),
+        (cell(norm_batch=8), 2, "norm_batch = 8 images, and a device's share of its batch is 12"),
+        (cell(compiled=True), 2, "compiled = true"),
+    ):
+        with pytest.raises(DeviceError, match=f"--devices {devices}: {wrong.label}.*{said}"):
+            check_shares([wrong], devices)
 
 
 def test_unlike_gpus_are_not_mixed():

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from children import alive
 from conftest import ROOT
 from synthetic import a_cell as synthetic_cell
 from synthetic import a_curve, a_run
@@ -273,6 +275,60 @@ def test_ctrl_c_stops_within_seconds_and_a_rerun_continues(study_file, tmp_path)
     assert "run again to continue" in output
     assert list(store.root.glob("checkpoints/*.pt"))
     assert len(store.runs()) == 0
+
+
+# Teams: one cell over several processes of the CPU.
+
+
+def test_losing_any_process_of_a_team_costs_nothing_and_changes_no_bit(tmp_path):
+    whole, killed = Store(tmp_path / "whole"), Store(tmp_path / "killed")
+    outcomes, watcher = run([a_cell()], whole, devices=2, gang=3)
+    assert outcomes == {"done": 1} and "--gang changes nothing" in watcher.notes[-1]
+    assert "each over 2 devices" in watcher.begun[2]
+    how = {"entry": "teams:train_and_lose_each_rank_once", "checkpoint_seconds": 0.0, "retries": 2}
+    outcomes, watcher = run([a_cell()], killed, devices=2, **how)
+    assert outcomes == {"done": 1}
+    again = [note for note in watcher.notes if "trying again" in note]
+    assert [f"rank {rank} killed by SIGKILL" in note for rank, note in enumerate(again)] == [True, True]
+    (row,) = killed.runs().to_pylist()
+    assert (row["attempts"], row["devices"], row["device"]) == (3, 2, "cpu")
+    assert facts(whole) == facts(killed) and len(facts(whole)) == 4 + 5 * 7
+
+
+def test_a_team_stops_in_order_with_a_checkpoint_and_leaves_no_process(study_file, tmp_path):
+    study = study_file(STUDY.replace("iterations = 120", "iterations = 9000"))
+    store = Store(tmp_path / "results")
+    command = [*_command(study, store.root), "--devices", "2", "--only", "depth=8,shortcut=B,seed=0"]
+    command[command.index("--checkpoint-every") + 1] = "1000"
+    child = subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE, text=True)
+    deadline, below = time.monotonic() + 60, []
+    while len(below) < 5 and time.monotonic() < deadline:  # two servers of multiprocessing, the agent, its ranks
+        time.sleep(0.05)
+        below = _below(child.pid)
+    time.sleep(1.0)
+    child.send_signal(signal.SIGTERM)
+    output, _ = child.communicate(timeout=30)
+    assert child.returncode == 130 and "run again to continue" in output
+    assert len(list(store.root.glob("checkpoints/*.pt"))) == 1 and len(store.runs()) == 0
+    deadline = time.monotonic() + 10
+    while any(map(alive, below)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(below) == 5 and not any(map(alive, below))
+
+
+def _below(pid: int) -> list[int]:
+    """The processes that one has started, and those that they have."""
+    try:
+        children = [int(number) for number in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+    return children + [below for child in children for below in _below(child)]
+
+
+def test_cells_that_cannot_be_shared_are_refused_before_anything_starts(store):
+    with pytest.raises(DeviceError, match="--devices 3: ResNet-8-A, seed 0 has batch = 32, no multiple of that"):
+        run([a_cell()], store, devices=3)
+    assert not list(store.root.glob("runs/*"))
 
 
 # Gangs: several cells in one child. What a GPU would run the CPU does here, one cell after another.
