@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.arithmetic import memory_format, set_precision
 from bench.cell import Arch, Cell, Recipe
 from bench.dataset import Dataset
 from bench.errors import DeviceError
@@ -19,7 +20,7 @@ from bench.measure import peak_memory
 from bench.nets import build
 from bench.nvml import open_gauge
 from bench.replay import EAGER_CALLS, Replay
-from bench.train import Training, memory_format, set_precision
+from bench.train import Training
 from bench.working import Working
 
 # On a GPU until the graph is captured, and replayed. On a CPU memory gets broken into pieces: of ResNet-20 and 256

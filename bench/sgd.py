@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.cell import Recipe
+
 
 @dataclass(frozen=True, eq=False)
 class Group:
@@ -75,3 +77,25 @@ def _in_order(tensor: Tensor) -> Tensor:
     if tensor.ndim == 4 and not tensor.is_contiguous():
         return tensor.permute(0, 2, 3, 1)
     return tensor
+
+
+def parameter_groups(parameters: Sequence[Tensor], recipe: Recipe) -> list[tuple[list[int], float]]:
+    """The numbers of the parameters that decay alike, and their weight decay.
+
+    Everything decays, or (`decay_on = "weights"`) only tensors of rank over 1. Those are the convolutions and the final
+    layer's weights; batch normalisation and biases are vectors.
+    """
+    ranks = [parameter.ndim for parameter in parameters]
+    if recipe.decay_on == "all":
+        return [(list(range(len(ranks))), recipe.weight_decay)]
+    weights = [number for number, rank in enumerate(ranks) if rank > 1]
+    vectors = [number for number, rank in enumerate(ranks) if rank <= 1]
+    return [(weights, recipe.weight_decay), (vectors, 0.0)]
+
+
+def optimiser(parameters: Sequence[Tensor], recipe: Recipe) -> tuple[list[list[int]], Sgd]:
+    """An optimiser as the recipe says, and the numbers of the parameters in each of its groups."""
+    own = [parameter.detach() for parameter in parameters]
+    groups = parameter_groups(own, recipe)
+    grouped = [Group([own[number] for number in numbers], decay) for numbers, decay in groups]
+    return [numbers for numbers, _ in groups], Sgd(grouped, recipe.lr, recipe.momentum)

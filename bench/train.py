@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,21 +14,17 @@ from torch import Tensor, nn
 from bench import album, dataset
 from bench.album import Album
 from bench.batches import Batches, DeviceData
-from bench.cell import WARM_UP_ERROR, WARM_UP_WINDOW, Cell, Recipe
+from bench.cell import WARM_UP_ERROR, WARM_UP_WINDOW, Cell
 from bench.dataset import Dataset
-from bench.errors import DeviceError
 from bench.evaluation import Evaluation
-from bench.groups import RunningStatistics
+from bench.learner import Learner
 from bench.measure import Stopwatch, Wait, peak_memory
-from bench.nets import build, recompute, synchronise
 from bench.plateau import Plateau
 from bench.probe import Probe
 from bench.replay import Replay, shared_pool
-from bench.sgd import Group, Sgd
 from bench.source import Source
 from bench.tally import Tally
 from bench.team import ALONE, Team
-from bench.working import Working
 
 if TYPE_CHECKING:
     from bench.accuracy import Accuracy
@@ -41,9 +37,8 @@ def train(cell: Cell, images: Dataset | Album | None = None, device: str = "cpu"
     """Train `cell` from the start, yielding an evaluation every `eval_every` iterations and at the end.
 
     `images` may be left out for built-in data: digits, or CIFAR downloaded before. A recipe with `crop_size` takes an
-    album, others a data set (`images_of`). Ends early where a loss is no longer
-    finite: the last evaluation then says `diverged`. On a CPU the same cell gives the same bits, timings and memory
-    aside, for one number of torch threads.
+    album, others a data set (`images_of`). Ends early where a loss is no longer finite: the last evaluation then says
+    `diverged`. On a CPU the same cell gives the same bits, timings and memory aside, for one number of torch threads.
 
     Raises:
         DataError: when the images are not there.
@@ -93,27 +88,12 @@ class Training:
     ) -> None:
         self.cell, self.device, self._team = cell, torch.device(device), team
         recipe = cell.recipe
-        set_precision(recipe, self.device)
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         with self.stream():
-            net = build(
-                cell.arch, channels=images.channels, classes=images.classes, seed=cell.seed, init_fan=recipe.init_fan
-            )
-            layout = memory_format(recipe, net, self.device)
-            self.net = net.to(self.device, memory_format=layout)
-            self._working = Working(self.net, recipe.precision)
-            self._compiled = compiled(self.module) if recipe.compiled else None
-            if recipe.recompute:
-                recompute(self.module)
-            if team.size > 1 and not recipe.norm_batch:
-                synchronise(self.net, team)
-            self._statistics = RunningStatistics(self.net)
-            self._data, self._batches = self._feeds(images, layout, loading)
-            self._groups, self._sgd = _optimiser(self.net, recipe)
+            self._learner = Learner(cell, images.channels, images.classes, self.device, team)
+            self._data, self._batches = self._feeds(images, loading)
+            self._learner.prepare(lambda: self._batches.at(0))
             self._running, self._window, self._measured = (Tally(self.device) for _ in range(3))
-            if self._compiled:
-                self._compile()
-            self._shared = team.wrap(self._compiled or self.module) if team.size > 1 else None
         self.probe = Probe(self.module) if probing and team.rank == 0 else None
         self._pool = shared_pool(self.device)
         self._steps: dict[tuple[int, bool], Replay[list[Tensor]]] = {}
@@ -126,11 +106,9 @@ class Training:
         self._seconds_before = 0.0  # of training, at the previous evaluation
         self._evaluated = 0  # the iteration of the previous evaluation
 
-    def _feeds(
-        self, images: Dataset | Album, layout: torch.memory_format, loading: Loading | None
-    ) -> tuple[DeviceData | Stream, Batches | Stream]:
+    def _feeds(self, images: Dataset | Album, loading: Loading | None) -> tuple[DeviceData | Stream, Batches | Stream]:
         """Where evaluations' batches come from, and where training's do."""
-        recipe, seed = self.cell.recipe, self.cell.seed
+        recipe, seed, layout = self.cell.recipe, self.cell.seed, self._learner.layout
         if not isinstance(images, Album):
             data = DeviceData(images, recipe, self.device, layout, self._team)
             return data, Batches(data, recipe, seed, self._team)
@@ -160,18 +138,14 @@ class Training:
         return self._batches.bad
 
     @property
+    def net(self) -> nn.Module:
+        """The net, in float32."""
+        return self._learner.net
+
+    @property
     def module(self) -> nn.Module:
         """What computes: `net`, or its copy in the recipe's precision, which shares its batch normalisation."""
-        return self._working.module
-
-    def _compile(self) -> None:
-        """Have the net compiled before time is taken, by a pass that leaves it as it was."""
-        images, labels = self._batches.at(0)
-        buffers = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
-        F.cross_entropy(self._working(images, self._compiled), labels).backward()
-        self._working.clear_gradients()
-        for buffer, before in buffers:
-            buffer.copy_(before)
+        return self._learner.working.module
 
     def stream(self) -> AbstractContextManager[Any]:
         """Within, work on this training's tensors is queued in order with its own; on a CPU nothing changes."""
@@ -195,7 +169,7 @@ class Training:
                 self._advance_one()
 
     def _advance_one(self) -> None:
-        self._sgd.set_lr(self._lr(self.iteration))
+        self._learner.sgd.set_lr(self._lr(self.iteration))
         self._batches.seek(self.iteration)
         kind = self._batches.size(self.iteration), self._warming
         if kind not in self._steps:
@@ -213,16 +187,8 @@ class Training:
 
     def _step(self, size: int, warming: bool) -> list[Tensor]:
         """One step on the next `size` images; returns the gradients. Nothing here may wait for the device."""
-        self._working.clear_gradients()
         images, labels = self._batches.take(size)
-        whole = size == self.cell.recipe.batch  # an incomplete batch is not worth a compilation
-        module = self._shared or (self._compiled if whole else None)
-        logits, loss = self._learn(images, labels, module, self._team.weight(size))
-        if self.cell.recipe.norm_batch:
-            self._team.mean_(self._statistics.tensors)
-        gradients = self._working.gradients()
-        self._sgd.step([[gradients[number] for number in group] for group in self._groups])
-        self._working.refresh()
+        logits, loss, gradients = self._learner.step(images, labels, size)
         self._count(logits, labels, loss, warming)
         return gradients
 
@@ -237,27 +203,6 @@ class Training:
         step.sum_(self._team)  # at each step, so that a checkpoint's sums are those of no process in particular
         for tally in tallies:
             tally.join(step)
-
-    def _learn(self, images: Tensor, labels: Tensor, module: nn.Module | None, weight: float) -> tuple[Tensor, Tensor]:
-        """Logits of a batch and its mean loss, whose gradients, times `weight`, are added up; one group of it after
-        another."""
-        group = self.cell.recipe.norm_batch
-        if group in (0, len(images)):
-            logits = self._working(images, module)
-            loss = F.cross_entropy(logits, labels) if len(labels) else logits.sum()  # nothing, if there is nothing
-            (loss if weight == 1 else weight * loss).backward()
-            return logits.detach(), loss.detach()
-        shares = list(zip(images.split(group), labels.split(group), strict=True))
-        all_logits, losses = [], []
-        for number in self._statistics.over(len(shares)):
-            shown, wanted = shares[number]
-            with self._team.quiet(module) if number < len(shares) - 1 else nullcontext():
-                logits = self._working(shown, module)
-                loss = F.cross_entropy(logits, wanted) / len(shares)
-                loss.backward()
-            all_logits.append(logits.detach())
-            losses.append(loss.detach())
-        return torch.cat(all_logits), torch.stack(losses).sum()
 
     def _lr(self, iteration: int) -> float:
         """The learning rate of the step from that iteration, as far as is known now."""
@@ -313,7 +258,7 @@ class Training:
         images = self._data.count(part)
         end = images if first is None else min(first, images)
         with self.stream(), torch.inference_mode():
-            self._working.refresh()
+            self._learner.working.refresh()
             self._measured.reset()
             self._data.begin(part, end, EVALUATION_BATCH)
             first_of_mine = self._team.rank * EVALUATION_BATCH
@@ -333,7 +278,7 @@ class Training:
 
     def _measure_batch(self, part: str, size: int) -> None:
         images, labels = self._data.evaluation_batch(part, size)
-        logits = self._working(images)
+        logits = self._learner.working(images)
         self._measured.add(logits, labels, F.cross_entropy(logits, labels))
 
     def test(self, protocol: str, told: Callable[[int], None] | None = None) -> Accuracy:
@@ -345,7 +290,7 @@ class Training:
 
         feed = self._batches
         with self.stream():
-            self._working.refresh()
+            self._learner.working.refresh()
             return protocols.test(
                 self.module,
                 feed.album.test,
@@ -367,7 +312,7 @@ class Training:
         """
         return {
             "net": self.net.state_dict(),
-            "optimizer": self._sgd.state(),
+            "optimizer": self._learner.sgd.state(),
             "running": self._running.state(),
             "window": self._window.state(),
             "probe": self.probe and self.probe.state(),
@@ -388,8 +333,8 @@ class Training:
         """Go on where `state` was taken."""
         with self.stream():
             self.net.load_state_dict(state["net"])
-            self._working.refresh()
-            self._sgd.restore(state["optimizer"])
+            self._learner.working.refresh()
+            self._learner.sgd.restore(state["optimizer"])
             self._running.restore(state["running"])
             self._window.restore(state["window"])
             if self.probe and state.get("probe"):  # otherwise readings begin here
@@ -401,67 +346,3 @@ class Training:
         self._seconds_before = counters["seconds_before"]
         self._plateau = Plateau(**counters.get("plateau", {}))
         self._batches.seconds = counters.get("data_seconds", 0.0)
-
-
-def parameter_groups(parameters: Sequence[Tensor], recipe: Recipe) -> list[tuple[list[int], float]]:
-    """The numbers of the parameters that decay alike, and their weight decay.
-
-    Everything decays, or (`decay_on = "weights"`) only tensors of rank over 1. Those are the convolutions and the final
-    layer's weights; batch normalisation and biases are vectors.
-    """
-    ranks = [parameter.ndim for parameter in parameters]
-    if recipe.decay_on == "all":
-        return [(list(range(len(ranks))), recipe.weight_decay)]
-    weights = [number for number, rank in enumerate(ranks) if rank > 1]
-    vectors = [number for number, rank in enumerate(ranks) if rank <= 1]
-    return [(weights, recipe.weight_decay), (vectors, 0.0)]
-
-
-def _optimiser(net: nn.Module, recipe: Recipe) -> tuple[list[list[int]], Sgd]:
-    parameters = [parameter.detach() for parameter in net.parameters()]
-    groups = parameter_groups(parameters, recipe)
-    grouped = [Group([parameters[number] for number in numbers], decay) for numbers, decay in groups]
-    return [numbers for numbers, _ in groups], Sgd(grouped, recipe.lr, recipe.momentum)
-
-
-def memory_format(recipe: Recipe, net: nn.Module, device: torch.device) -> torch.memory_format:
-    """The recipe's layout; channels_last, the faster, not where it is broken.
-
-    On a CPU the backward pass of a strided 1x1 convolution of fewer than 8 channels writes outside its memory in
-    channels_last (seen with torch 2.15 on x86-64, under a checking allocator, for 1 to 7 channels and for no more).
-    """
-    convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
-    broken = any(c.kernel_size == (1, 1) and c.stride != (1, 1) and c.in_channels < 8 for c in convolutions)
-    last = recipe.memory_format == "channels_last" and not (broken and device.type == "cpu")
-    return torch.channels_last if last else torch.contiguous_format
-
-
-def compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The module compiled for the shape that it sees first, forward and backward, at its first call.
-
-    Raises:
-        DeviceError: without a C++ compiler.
-    """
-    from torch._inductor import cpp_builder, exc
-
-    try:
-        cpp_builder.get_cpp_compiler()
-    except exc.InvalidCxxCompiler:
-        raise DeviceError("compiled = true needs a C++ compiler, and no g++ or clang++ is found") from None
-    return torch.compile(module, dynamic=False)
-
-
-def set_precision(recipe: Recipe, device: torch.device) -> None:
-    """Set float32 arithmetic as the recipe says, for the whole process, and on a GPU deterministic convolutions.
-
-    Raises:
-        DeviceError: for tf32, or decoding on a GPU, away from one.
-    """
-    if recipe.decoding == "gpu" and device.type != "cuda":
-        raise DeviceError(f'decoding = "gpu" needs a CUDA device, and this cell runs on {device.type}')
-    tf32 = recipe.precision == "tf32"
-    if tf32 and device.type != "cuda":
-        raise DeviceError(f'precision = "tf32" needs a CUDA device, and this cell runs on {device.type}')
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.backends.cudnn.allow_tf32 = tf32
-    torch.backends.cudnn.deterministic = True  # and no benchmark, whose choice would depend on what runs beside

@@ -17,6 +17,7 @@ from PIL import Image
 
 from bench import decode, host
 from bench.album import Album
+from bench.arithmetic import memory_format, set_precision
 from bench.batches import Batches, DeviceData
 from bench.benchmark import DEPENDS, Benchmark, from_flat
 from bench.cell import MOST_ITERATIONS, Cell
@@ -27,7 +28,7 @@ from bench.floors import measure_ceilings, step_needs
 from bench.nets import build
 from bench.replay import Replay, shared_pool
 from bench.source import Source
-from bench.train import Training, images_of, memory_format, set_precision
+from bench.train import Training, images_of
 from bench.working import Working
 
 EVALUATED = 1000  # images a call of the evaluation

@@ -17,8 +17,9 @@ from bench.cell import Arch, Cell, Recipe
 from bench.errors import DeviceError
 from bench.evaluation import MEASURED, Evaluation
 from bench.replay import Replay
+from bench.sgd import parameter_groups
 from bench.stream import Loading
-from bench.train import Training, parameter_groups, train
+from bench.train import Training, train
 
 RECIPE = Recipe(
     iterations=12, batch=64, lr=0.05, drops=(6, 9), crop_padding=1, flip=False, eval_every=4, split="holdout"

@@ -92,7 +92,7 @@ def test_training_goes_on_for_longer_than_any_epoch(made):
     """Every step is of a whole batch, at one learning rate, and none is an evaluation."""
     called(prepared("train"), 100)  # two epochs and more
     (training,) = made["training"]
-    assert set(training._steps) == {(32, False)} and training._sgd.lr == pytest.approx(CELL.recipe.lr)
+    assert set(training._steps) == {(32, False)} and training._learner.sgd.lr == pytest.approx(CELL.recipe.lr)
 
 
 @DEVICES
