@@ -215,7 +215,7 @@ class Training:
         """One step on the next `size` images; returns the gradients. Nothing here may wait for the device."""
         self._working.clear_gradients()
         images, labels = self._batches.take(size)
-        whole = size == self.cell.recipe.batch  # an incomplete batch is not worth a compilation
+        whole = size == self.cell.recipe.batch  # an incomplete batch is not worth a compilation (a team has one module)
         module = self._shared or (self._compiled if whole else None)
         logits, loss = self._learn(images, labels, module, self._team.weight(size))
         if self.cell.recipe.norm_batch:
