@@ -66,7 +66,7 @@ class Learner:
         device.
         """
         self.working.clear_gradients()
-        whole = size == self._recipe.batch  # an incomplete batch is not worth a compilation
+        whole = size == self._recipe.batch  # an incomplete batch is not worth a compilation (a team has one module)
         module = self._shared or (self._compiled if whole else None)
         if self._recipe.norm_batch in (0, len(images)):
             logits, loss = self._pass(images, labels, module, self._team.weight(size))

@@ -74,8 +74,7 @@ def check_shares(cells: Sequence[Cell], devices: int) -> None:
     """Whether each cell's batch can be shared among so many devices.
 
     Raises:
-        DeviceError: for a batch that does not divide by them, or into shares of whole groups of batch normalisation;
-            for a net that is compiled, which is not spread.
+        DeviceError: for a batch that does not divide by them, or into shares of whole groups of batch normalisation.
     """
     for cell in cells if devices > 1 else ():
         recipe = cell.recipe
@@ -87,8 +86,6 @@ def check_shares(cells: Sequence[Cell], devices: int) -> None:
                 f"--devices {devices}: {cell.label} normalises over norm_batch = {recipe.norm_batch} images, and a "
                 f"device's share of its batch is {share}, no multiple of that"
             )
-        if recipe.compiled:
-            raise DeviceError(f"--devices {devices}: {cell.label} has compiled = true, and such a net is not spread")
 
 
 def check_gpus(gpus: Sequence[host.Gpu], cells: Sequence[Cell]) -> None:

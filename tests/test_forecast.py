@@ -15,12 +15,12 @@ from bench.store import Store
 COST = Cost(1, 1000, 1)
 
 
-def recorded(tmp_path, the_host, cells):
+def recorded(tmp_path, the_host, cells, devices=1):
     store = Store(tmp_path)
     store.add_host(the_host)
     for cell, seconds in cells:
         curve = [dataclasses.replace(p, train_seconds=seconds, eval_seconds=1.0) for p in a_curve(cell)]
-        store.commit(cell, a_run(cell, curve, the_host, multiply_adds=1000), curve)
+        store.commit(cell, a_run(cell, curve, the_host, multiply_adds=1000, devices=devices), curve)
     return Forecast(store.runs(), forecast.alike(store.hosts(), None))
 
 
@@ -32,6 +32,11 @@ def test_the_same_net_takes_what_it_took_and_others_their_share(tmp_path):
     assert not twice.measured and twice.seconds == pytest.approx(2 * 5.0, rel=0.25)
     longer = dataclasses.replace(RECIPE, iterations=1000, drops=())
     assert times.expect(a_cell(recipe=longer), COST).seconds == pytest.approx(10 * 5.0, rel=0.25)
+
+
+def test_a_cell_that_several_devices_took_would_take_one_that_many_times_as_long(tmp_path):
+    times = recorded(tmp_path, a_host(cpu=host.cpu_model()), [(a_cell(), 3.0)], devices=4)
+    assert times.expect(a_cell(seed=7), COST) == forecast.Expected(16.0, measured=True)
 
 
 STREAMED = dataclasses.replace(RECIPE, crop_size=32, scale=(32, 48), crop_padding=0)

@@ -138,11 +138,12 @@ def test_every_published_figure_of_a_net_stands_beside_it(study_file, tmp_path):
     store.add_host(a_host())
     for cell in found.cells:
         curve = a_curve(cell, 0.25)
-        tests = {"top1_error_10crop": 0.25 + cell.seed / 100, "top5_error": 0.0625}
+        tests = {"devices": 4, "top1_error_10crop": 0.25 + cell.seed / 100, "top5_error": 0.0625}
         if cell.arch.shortcut == "B":
             tests |= {"top1_error_multiscale": 0.22, "top5_error_multiscale": 0.06}
         store.commit(cell, a_run(cell, curve, **tests), curve)
     said = (report.write(found, found.cells, store, tmp_path / "reports").parent / "report.md").read_text()
+    assert "time-weighted), each over 4 devices at most, one thread each" in said
     beside = said[said.index("## Against the paper") :]
     spread = "25.50 ± 6.35"  # 12.7062 * 0.7071 / sqrt(2)
     assert [line.split(" | ")[:-1] for line in beside.splitlines() if line.startswith("| ResNet")] == [

@@ -33,12 +33,11 @@ def test_shares_are_whole_images_and_whole_groups_of_batch_normalisation():
     def cell(**fields):
         return a_cell(recipe=dataclasses.replace(RECIPE, batch=24, last_batch="drop", **fields))
 
-    check_shares([cell(), cell(norm_batch=8), cell(compiled=True)], 1)
+    check_shares([cell(), cell(norm_batch=8)], 1)
     check_shares([cell(), cell(norm_batch=4), cell(norm_batch=8)], 3)
     for wrong, devices, said in (
         (cell(), 5, "batch = 24, no multiple of that"),
         (cell(norm_batch=8), 2, "norm_batch = 8 images, and a device's share of its batch is 12"),
-        (cell(compiled=True), 2, "compiled = true"),
     ):
         with pytest.raises(DeviceError, match=f"--devices {devices}: {wrong.label}.*{said}"):
             check_shares([wrong], devices)
