@@ -138,7 +138,7 @@ def fit(options: Namespace) -> int:
 
     arch, size, classes = selection.arch(options, "fit")
     try:
-        recipe = Recipe(precision=options.precision, memory_format=options.memory_format)
+        recipe = Recipe(precision=options.precision, memory_format=options.memory_format, recompute=options.recompute)
         with tempfile.TemporaryDirectory() as folder:
             found = fit.largest_batch(
                 arch,

@@ -119,6 +119,7 @@ def _add_fit(subparsers: Any) -> None:
     add_arch(parser)
     parser.add_argument("--precision", default="fp32", help="fp32, tf32 or bf16 (default: fp32)")
     parser.add_argument("--memory-format", default="channels_last", help="or contiguous")
+    parser.add_argument("--recompute", action="store_true", help="activations computed again in the backward pass")
     parser.add_argument("--inference", action="store_true", help="to classify with; else to train with")
     parser.add_argument(
         "--memory", type=memory, metavar="BYTES", help="what may be taken, as 4GiB (default: what there is)"
