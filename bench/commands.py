@@ -33,7 +33,7 @@ def run(options: Namespace) -> int:
     if options.dry_run:
         from bench import plan
 
-        money = {"devices": options.devices, "on": options.on, "price": options.price}
+        money = {"devices": options.devices, "on": options.machine, "price": options.price}
         plan.show(study, cells, store, options.device, options.workers, console, **money)
         return EXIT_OK
     if options.keep_nets and (recorded := len(cells) - len(sweep.pending(cells, store)[0])):

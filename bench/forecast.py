@@ -138,9 +138,9 @@ def named(hosts: Mapping[str, host.Host], name: str) -> dict[str, host.Host]:
     devices = sorted({h.gpu or h.cpu for h in (exact or found or hosts).values()})
     if not found:
         known = ", ".join(devices) or "no machine"
-        raise InputError(f"--on {name}: nothing is recorded of such a device; the tables have {known}")
+        raise InputError(f"--machine {name}: nothing is recorded of such a device; the tables have {known}")
     if len(devices) > 1:
-        raise InputError(f"--on {name}: several devices are named so: {', '.join(devices)}")
+        raise InputError(f"--machine {name}: several devices are named so: {', '.join(devices)}")
     return exact or found
 
 

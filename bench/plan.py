@@ -36,15 +36,15 @@ class Place:
     devices: int
 
 
-def place(store: Store, device: str, workers: int | None, devices: int, on: str | None) -> Place:
-    """This machine, or one whose device is named `on`, with one such device, or as many as a cell is spread over.
+def place(store: Store, device: str, workers: int | None, devices: int, machine: str | None) -> Place:
+    """This machine, or one whose device is named `machine`, with one such device, or as many as a cell is spread over.
 
     Raises:
         InputError: where nothing is recorded of such a machine.
         DeviceError: where `device` is cuda and there is none.
     """
-    if on is not None:
-        hosts = forecast.named(store.hosts(), on)
+    if machine is not None:
+        hosts = forecast.named(store.hosts(), machine)
         there = next(iter(hosts.values()))
         return Place(there.gpu or there.cpu, hosts, there.gpu is not None, workers or 1, devices)
     gpus = slots.choose_gpus(device)
@@ -62,11 +62,11 @@ def show(
     console: Console,
     *,
     devices: int = 1,
-    on: str | None = None,
+    machine: str | None = None,
     price: float | None = None,
 ) -> None:
     """Print the cells of a study, what each costs, what is recorded and how long the rest should take: on this machine,
-    or on one whose device is named `on`; each cell over so many `devices`. `price` is that of an hour of a GPU.
+    or on one whose device is named `machine`; each cell over so many `devices`. `price` is that of an hour of a GPU.
 
     Raises:
         DataError: when a data set's images are needed to tell a net's shape and cannot be read.
@@ -74,9 +74,11 @@ def show(
         DeviceError: for a batch that cannot be shared among `devices`.
     """
     slots.check_shares(cells, devices)
-    where = place(store, device, workers, devices, on)
+    where = place(store, device, workers, devices, machine)
     if price is not None and not where.on_gpu:
-        raise InputError(f"--price: of a GPU's hour, and these cells would run on {where.name}; --on names another")
+        raise InputError(
+            f"--price: of a GPU's hour, and these cells would run on {where.name}; --machine names another"
+        )
     waiting, recorded, _ = sweep.pending(cells, store)
     costs = forecast.costs_of(cells, study.sources, lambda text: console.print(text, style="dim", highlight=False))
     expected: dict[Cell, Expected | None] = {}
@@ -94,7 +96,7 @@ def show(
     )
     for line in estimate.lines(expected, where.at_a_time, devices, on_gpu=where.on_gpu, price=price):
         console.print(line, highlight=False, markup=False)
-    if on is None:
+    if machine is None:
         _warn(waiting, device, devices, console)
 
 

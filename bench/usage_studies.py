@@ -18,7 +18,7 @@ the same net took on such a machine, else goes by training steps timed there (re
 
 examples:
   resbench run degradation --dry-run
-  resbench run imagenet-degradation --set base=imagenet-90 --dry-run --on 'NVIDIA H200' --devices 8 --price 2.50
+  resbench run imagenet-degradation --set base=imagenet-90 --dry-run --machine 'NVIDIA H200' --devices 8 --price 2.50
   resbench run degradation --only 'depth=8|20,shortcut=none'
   resbench run cifar10 --only seed=0 --device cuda --timeout 7200
   resbench run degradation --until-decided --max-seeds 12
@@ -96,7 +96,7 @@ def _add_run(subparsers: Any) -> None:
     add_study(parser)
     parser.add_argument("--dry-run", action="store_true", help="show cells, costs and expected time; run nothing")
     parser.add_argument(
-        "--on", metavar="DEVICE", help="with --dry-run: for a machine with this GPU or CPU that the tables tell of"
+        "--machine", metavar="DEVICE", help="with --dry-run: for a machine with this GPU or CPU that the tables tell of"
     )
     parser.add_argument("--price", type=price, help="with --dry-run: of an hour of one GPU, in any currency")
     parser.add_argument("--workers", type=count(1), help="processes side by side (default: one a core, or one a GPU)")

@@ -97,7 +97,10 @@ def test_data_describes(capsys):
         (["run", "degradation", "--on", "NVIDIA H200"], "--on: only with --dry-run"),
         (["run", "degradation", "--price", "2.5"], "--price: only with --dry-run"),
         (["run", "degradation", "--devices", "3"], "seed 0 has batch = 32, no multiple of that"),
-        (["run", "degradation", "--dry-run", "--on", "x", "--results", "/nowhere"], "--on x: nothing is recorded of"),
+        (
+            ["run", "degradation", "--dry-run", "--machine", "x", "--results", "/nowhere"],
+            "--machine x: nothing is recorded of",
+        ),
         (["run", "degradation", "--set", "base=imagnet"], "base = 'imagnet' is not allowed; allowed: cifar, imagenet,"),
     ],
 )

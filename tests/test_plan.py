@@ -80,7 +80,7 @@ def timed(study_file, tmp_path, monkeypatch):
 
 def test_time_gpu_hours_and_money_by_timed_steps(timed):
     found, store, there = timed
-    text = _shown(found, store, on="h200", price=2.5, devices=4)
+    text = _shown(found, store, machine="h200", price=2.5, devices=4)
     assert "folder:nowhere/imagenet is not here: it is taken to have 1,000 classes" in text
     assert "11,515,688" in text and "1,794,805,760" in text  # plain-18 at 224 pixels, 1,000 classes
     # 450,360 steps, and 90 * 100,000 + 46 * 50,000 images at three times the pace of a step
@@ -103,11 +103,13 @@ def test_what_is_not_measured_here_is_unknown(timed):
 
 def test_machines_and_prices_that_are_none(timed):
     found, store, _ = timed
-    with pytest.raises(InputError, match="--on T4: nothing is recorded of such a device; the tables have NVIDIA H200"):
-        _shown(found, store, on="T4")
+    with pytest.raises(
+        InputError, match="--machine T4: nothing is recorded of such a device; the tables have NVIDIA H200"
+    ):
+        _shown(found, store, machine="T4")
     History(store.root).add_host(a_host(gpu="NVIDIA H100"))
-    with pytest.raises(InputError, match="--on nvidia: several devices are named so: NVIDIA H100, NVIDIA H200"):
-        _shown(found, store, on="nvidia")
+    with pytest.raises(InputError, match="--machine nvidia: several devices are named so: NVIDIA H100, NVIDIA H200"):
+        _shown(found, store, machine="nvidia")
     with pytest.raises(InputError, match="--price: of a GPU's hour, and these cells would run on the CPU"):
         _shown(found, store, price=2.5)
 
