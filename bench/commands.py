@@ -24,7 +24,7 @@ def run(options: Namespace) -> int:
 
     if options.max_seeds and not options.until_decided:
         raise InputError("--max-seeds: only with --until-decided")
-    for name in ("on", "price"):
+    for name in ("machine", "price"):
         if getattr(options, name) is not None and not options.dry_run:
             raise InputError(f"--{name}: only with --dry-run")
     study = selection.study(options)
@@ -33,7 +33,7 @@ def run(options: Namespace) -> int:
     if options.dry_run:
         from bench import plan
 
-        money = {"devices": options.devices, "on": options.machine, "price": options.price}
+        money = {"devices": options.devices, "machine": options.machine, "price": options.price}
         plan.show(study, cells, store, options.device, options.workers, console, **money)
         return EXIT_OK
     if options.keep_nets and (recorded := len(cells) - len(sweep.pending(cells, store)[0])):
