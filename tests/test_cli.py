@@ -94,7 +94,7 @@ def test_data_describes(capsys):
         (["judge", "nothing"], "no study 'nothing'"),
         (["judge", "degradation", "--only", "depth=7"], "no cell of degradation matches"),
         (["run", "degradation", "--max-seeds", "9"], "--max-seeds: only with --until-decided"),
-        (["run", "degradation", "--on", "NVIDIA H200"], "--on: only with --dry-run"),
+        (["run", "degradation", "--machine", "NVIDIA H200"], "--machine: only with --dry-run"),
         (["run", "degradation", "--price", "2.5"], "--price: only with --dry-run"),
         (["run", "degradation", "--devices", "3"], "seed 0 has batch = 32, no multiple of that"),
         (

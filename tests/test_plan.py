@@ -27,7 +27,7 @@ seeds = 3
 
 def _shown(found, store, **options):
     console = Console(file=io.StringIO(), width=160)
-    more = {name: options[name] for name in ("on", "price", "devices") if name in options}
+    more = {name: options[name] for name in ("machine", "price", "devices") if name in options}
     workers = None if more else 2
     plan.show(found, found.cells, store, "cpu", workers, console, **more)
     return console.file.getvalue()
