@@ -217,8 +217,24 @@ def _provenance(summary: Summary) -> str:
         f"- Run {runs['started'].min():%Y-%m-%d %H:%M} to {runs['finished'].max():%Y-%m-%d %H:%M} UTC, "
         f"{runs['workers'].max()} cells at a time ({sharing} on a device, time-weighted){over}, one thread each; "
         f"{runs['wall_seconds'].sum() / 60:.1f} cell-minutes in all.",
+        *_reading(runs),
     ]
     return "\n".join(["## Hardware, software, data", "", *lines])
+
+
+def _reading(runs: pd.DataFrame) -> Iterator[str]:
+    """How long training waited for images that are read meanwhile."""
+    read = runs[runs["data_seconds"].notna()]
+    if not len(read):
+        return
+    waited = 100 * read["data_seconds"].astype(float) / read["train_seconds"].astype(float)
+    loaders = sorted({f"{count:.0f}" for count in read["loaders"]}, key=int)
+    by = "by the cell's own process" if loaders == ["0"] else f"by {' or '.join(loaders)} processes a cell"
+    bad = int(read["bad_images"].sum())
+    yield (
+        f"- Images read {by}; training waited for them {waited.min():.0f} to {waited.max():.0f} % of its time"
+        f"{f'; {bad} that could not be decoded were skipped' if bad else ''}."
+    )
 
 
 def machine(host: Host) -> str:

@@ -234,3 +234,18 @@ def test_reading_and_rendering_import_no_torch(made):
         "assert 'torch' not in sys.modules and 'torchvision' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_how_long_training_waited_for_images(made):
+    found, store, _ = made
+    assert "Images read" not in rendered(made)
+    for cell, waited, bad in zip(
+        [c for c in found.cells if c.arch.depth == 8], (1.0, 2.0, 4.0), (0, 2, 1), strict=False
+    ):
+        fields = {"train_seconds": 8.0, "data_seconds": waited, "loaders": 4, "bad_images": bad}
+        curve = a_curve(cell, 0.1)
+        store.commit(cell, replace(a_run(cell, curve), **fields), curve)
+    assert (
+        "Images read by 4 processes a cell; training waited for them 12 to 50 % of its time; "
+        "3 that could not be decoded were skipped." in rendered(made)
+    )
