@@ -72,6 +72,7 @@ class Stream:
 
     Raises:
         DataError: where no image can be decoded.
+        DeviceError: when the device is to decode, and cannot.
         FieldError: when incomplete batches are dropped and there is no other, or the data does not fit the split.
     """
 
@@ -89,6 +90,7 @@ class Stream:
         self.device, self._layout = torch.device(device), memory_format
         chosen = split(album.train.labels, recipe, album.holdout)
         self._trained = chosen.train
+        self._darkroom = ondevice.Darkroom(self.device) if recipe.decoding == "gpu" else None
         shuffled = chosen.train[np.argsort(np.random.PCG64(0).random_raw(len(chosen.train)), kind="stable")]
         sample = shuffled[: recipe.train_sample] if recipe.train_sample else shuffled
         self._parts = {
@@ -206,11 +208,9 @@ class Stream:
 
     def _load(self, pages: Pages, numbers: np.ndarray, batches: Iterable[list[Item]]) -> Iterator[Batch]:
         shown = Views(pages, numbers, self.recipe.crop_size)
-        if self.recipe.decoding == "cpu":
+        if self._darkroom is None:
             return iter(self._loader(shown, batches, collate))
-        read = self._loader(ondevice.Files(shown), batches, ondevice.as_read)
-        decode = ondevice.gpu_decoder(self.device)
-        return (ondevice.batch_of(files, shown, decode) for files in read)
+        return self._darkroom.batches(self._loader(ondevice.Files(shown), batches, ondevice.as_read), shown)
 
     def _loader(self, shown: Any, batches: Iterable[list[Item]], collated: Any) -> DataLoader:
         loaders = self.loading.loaders
