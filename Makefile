@@ -81,15 +81,20 @@ bench-peers: $(READY) ## ours beside public trainers (PEER_AKAMASTER=DIR, PEER_K
 	  $(if $(OUTPUT),--output $(OUTPUT))
 
 # Run on a GPU machine, with the environment it has: make gpu-check PYTHON=python3 DATA=parquet:DIR
-gpu-check: $(READY) ## GPU tests, throughput, then pending CIFAR-10 cells (BUDGET seconds each) into results/reference
+LIMITED := timeout --signal=INT --kill-after=30 $(or $(BUDGET),300)
+MADE := $(RESULTS)/gpu-check-photographs
+gpu-check: $(READY) ## GPU tests, throughput, photographs, then CIFAR-10 cells (BUDGET seconds each) into results/reference
 	@$(PYTHON) -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "gpu-check: torch sees no CUDA device")'
 	$(PYTHON) -m pytest -m gpu
-	-timeout --signal=INT --kill-after=30 $(or $(BUDGET),300) \
-	  $(RESBENCH) measure throughput --samples 1 --device cuda --results results/reference
+	-$(LIMITED) $(RESBENCH) measure throughput --samples 1 --device cuda --results results/reference
+	-$(LIMITED) $(RESBENCH) measure throughput-imagenet --samples 1 --device cuda --results results/reference
 	$(PYTHON) -m bench.profiling
 	$(PYTHON) tests/perf/bench_peers.py throughput --rounds 3
-	-timeout --signal=INT --kill-after=30 $(or $(BUDGET),300) \
-	  $(RESBENCH) run cifar10-short --set data=$(DATA) --device cuda --results results/reference
+	@test -d $(MADE) || $(RESBENCH) data make-folder $(MADE) --from digits --train 1200 --test 200
+	-for decoding in cpu gpu; do \
+	  $(LIMITED) $(RESBENCH) run imagenet-mini --set data=folder:$(MADE) --set decoding=$$decoding --set iterations=60 \
+	    --set 'drops=[40]' --set eval_every=30 --set seeds=1 --device cuda --results $(RESULTS) || exit; done
+	-$(LIMITED) $(RESBENCH) run cifar10-short --set data=$(DATA) --device cuda --results results/reference
 	-$(RESBENCH) report cifar10-short --set data=$(DATA) --results results/reference --reports reports/reference
 
 reference: $(READY) ## run the committed reference (20 seeds of 8 and 20 layers, and the precision study), and render its reports

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 import torch
@@ -49,9 +51,24 @@ class Replay(Generic[Result]):
     def _capture(self) -> None:
         graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.current_stream()
-        with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
+        with (
+            _no_collection(),
+            torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"),
+        ):
             self._returned = self._function()
         self._graph = graph
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Within, no garbage is collected: a graph of an earlier training among it may not be freed during a capture."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
 
 
 def shared_pool(device: torch.device) -> Pool | None:

@@ -134,7 +134,11 @@ def _add_run(subparsers: Any) -> None:
     parser.add_argument("--no-analysis", action="store_true", help="do not record layers' responses and gradients")
     parser.add_argument("--keep-nets", action="store_true", help="keep the trained nets, for `resbench slices`")
     parser.add_argument(
-        "--checkpoint-every", type=seconds, default=10.0, metavar="SECONDS", help="between checkpoints (default: 10)"
+        "--checkpoint-every",
+        type=seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="between checkpoints at least (default: 10), and 50 times as long as the last took to write",
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from bench.stream import Loading
 
 CHUNK_SECONDS = 0.25  # of steps between two looks at the clock: how soon a cell notices that it should stop
+SAVES_APART = 50  # checkpoints, by how long the last took to write: they take at most about 2 % of a cell's time
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +54,8 @@ def run_cell(
     """Train one cell, sending each evaluation, and return what became of it.
 
     `job`: `cell` (flat fields), `source` (with its place), `device` (a torch device), `threads`, `checkpoint` (a path),
-    `checkpoint_seconds` (between two checkpoints), `data_sha256` (what earlier runs saw, or None), `analysis` (whether
+    `checkpoint_seconds` (between two checkpoints at least, or 50 times what the last took; 0: one after each piece of
+    work), `data_sha256` (what earlier runs saw, or None), `analysis` (whether
     to probe the layers), `net` (a path where to keep the trained net, or None), `loading` (the fields of a
     `stream.Loading`, where the cell's images are of any size). `wait` is how it waits for an event of its stream. Of a
     `team` the first process alone sends evaluations, writes, and decides when; what it returns counts.
@@ -71,7 +75,7 @@ def run_cell(
     first = team.rank == 0
     for point in curve if first else ():
         caller.send(asdict(point))
-    written = time.monotonic()
+    saves = _Saves(job["checkpoint_seconds"])
     steps, bad = 1, 0
     while not training.ended:
         started = time.monotonic()
@@ -83,12 +87,11 @@ def run_cell(
             if first:
                 caller.send(asdict(curve[-1]))
         bad = _tell_bad(training, caller, bad)
-        due = time.monotonic() - written > job["checkpoint_seconds"]
-        steps, stopping, due = team.of_first(steps, caller.stopping(), due)
+        steps, stopping, due = team.of_first(steps, caller.stopping(), saves.due)
         if stopping or training.ended or due:
-            if first:
-                _save(training, curve, checkpoint, cell)
-            written = time.monotonic()
+            with saves.saving():
+                if first:
+                    _save(training, curve, checkpoint, cell)
         if stopping and not training.ended:
             return {"curve": None}
     tests = None
@@ -107,6 +110,26 @@ def run_cell(
         bad_images = len(set().union(*team.told(list(training.bad_images))))
         loading |= {"loaders": team.size * loading["loaders"], "bad_images": bad_images}
     return {"curve": curve, "layers": layers, "base_rss_bytes": base, "tests": tests, "loading": loading}
+
+
+class _Saves:
+    """When the next checkpoint is due, by what it may cost."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._ended, self._took = seconds, time.monotonic(), 0.0
+
+    @property
+    def due(self) -> bool:
+        apart = self._seconds and max(self._seconds, SAVES_APART * self._took)
+        return time.monotonic() - self._ended >= apart
+
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """Within, one is written."""
+        began = time.monotonic()
+        yield
+        self._ended = time.monotonic()
+        self._took = self._ended - began
 
 
 class Stopped(Exception):  # noqa: N818 - no error

@@ -1,6 +1,7 @@
 """Work called or replayed. A stand-in records what a GPU would be asked; a GPU, where there is one, gives the bits."""
 
 import contextlib
+import gc
 
 import pytest
 import torch
@@ -50,6 +51,16 @@ def test_on_a_gpu_it_is_captured_once_after_some_calls_and_then_replayed(graphs)
     assert len(calls) == EAGER_CALLS + 1  # the last was the capture, which computes nothing, so it is replayed too
     assert returned == [1, 2, 3] + [4] * 5
     assert [graph.replays for graph in graphs] == [5]
+
+
+@pytest.mark.usefixtures("graphs")
+def test_no_garbage_is_collected_during_a_capture():
+    """A graph of an earlier training, freed then, would spoil it."""
+    collecting = []
+    replay = Replay(lambda: collecting.append(gc.isenabled()), torch.device("cuda"), "a pool")
+    for _ in range(EAGER_CALLS + 2):
+        replay()
+    assert collecting == [True] * EAGER_CALLS + [False] and gc.isenabled()
 
 
 @pytest.mark.gpu

@@ -4,6 +4,8 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,10 @@ from bench.dataset import Dataset
 from bench.errors import DataError
 from bench.evaluation import Evaluation
 from bench.run import TESTS
+
+POINT = Evaluation(
+    *(20_000, 1.0, 0.1, 0.5, 1.0, 0.5, 1.0, None, None, 0.5, 1.0, 1.0, 1.0, 1.0), None, None, peak_rss_bytes=1
+)  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("torch_settings")
 
@@ -58,6 +64,33 @@ def test_asked_to_stop_it_saves_and_returns_nothing_and_goes_on_later(job, tmp_p
     curve = worker.run_cell(job, second)["curve"]
     assert second.sent[: len(first.sent)] == first.sent  # what was measured before is not measured again
     assert len(curve) == 4
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(10.0, 100.0), (300.0, 300.0), (0.0, 0.0)])
+def test_checkpoints_are_the_further_apart_the_longer_they_take(job, monkeypatch, asked, expected):
+    """By a scripted clock, on which a step takes 0.1 s and a checkpoint 2: then 100 s, or what is asked for if more."""
+    now, saved = [0.0], []
+
+    def advance(training, stop):
+        now[0] += 0.1 * (stop - training.iteration)
+        training.iteration = stop
+
+    def save(training, *_):
+        saved.append((training.iteration, now[0]))
+        now[0] += 2.0
+
+    cell = a_cell(recipe=replace(RECIPE, iterations=20_000, eval_every=20_000, drops=()))
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(worker.Training, "advance", advance)
+    monkeypatch.setattr(worker, "_save", save)
+    monkeypatch.setattr(worker.Training, "evaluate", lambda training: setattr(training, "_evaluated", 20_000) or POINT)
+    worker.run_cell(job | {"cell": cell.flat(), "checkpoint_seconds": asked}, Caller())
+    times = [at for _, at in saved[:-1]]  # the last is at the end
+    apart = [later - earlier - 2.0 for earlier, later in pairwise(times)]
+    assert len(apart) >= 5 and times[0] == pytest.approx(asked, abs=0.5)
+    assert all(expected - 1e-6 <= gap < expected + 0.5 for gap in apart)
+    if asked == 10.0:
+        assert 2.0 * len(saved) / now[0] < 0.025
 
 
 def test_a_finished_cell_whose_parent_died_is_not_trained_again(job, monkeypatch):
