@@ -90,7 +90,7 @@ gpu-check: $(READY) ## GPU tests, throughput, photographs, then CIFAR-10 cells (
 	-$(LIMITED) $(RESBENCH) measure throughput-imagenet --samples 1 --device cuda --results results/reference
 	$(PYTHON) -m bench.profiling
 	$(PYTHON) tests/perf/bench_peers.py throughput --rounds 3
-	@test -d $(MADE) || $(RESBENCH) data make-folder $(MADE) --from digits --train 1200 --test 200
+	$(RESBENCH) data make-folder $(MADE) --from digits --classes 10 --train 1200 --test 200
 	-for decoding in cpu gpu; do \
 	  $(LIMITED) $(RESBENCH) run imagenet-mini --set data=folder:$(MADE) --set decoding=$$decoding --set iterations=60 \
 	    --set 'drops=[40]' --set eval_every=30 --set seeds=1 --device cuda --results $(RESULTS) || exit; done

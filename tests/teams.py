@@ -171,6 +171,11 @@ def streamed(cell: Any, root: Path, team: Any, caller: Any) -> Any:
     return point, worker._tests(training, caller, team), sorted(bad)
 
 
+def environment(job: dict[str, Any], caller: Any, team: Any) -> Any:  # noqa: ARG001
+    """What a variable holds."""
+    return os.environ.get(job["name"])
+
+
 def all_of_it(job: dict[str, Any], caller: Any, team: Any) -> Any:
     """All that is asked of one team, for the start of two processes takes its time."""
     from bench.cell import Cell

@@ -53,6 +53,12 @@ def test_a_kill_while_the_kernel_reports_one_for_memory_is_out_of_memory():
     assert (told.cause, str(told)) == ("out-of-memory", "rank 1 killed by the kernel's out-of-memory killer")
 
 
+def test_a_process_asks_nvml_and_not_cuda_whether_there_are_gpus(ended):
+    """torchrun's agent asks before it forks, and CUDA, once asked, does not survive that."""
+    end, _ = ended("environment", name="PYTORCH_NVML_BASED_CUDA_CHECK")
+    assert end.value == "1"
+
+
 def test_asked_to_stop_all_do(tmp_path):
     children = Pool()
     children.start(task("wait", tmp_path / "log"))

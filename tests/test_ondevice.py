@@ -133,12 +133,14 @@ def test_a_stream_of_views_decoded_there_is_that_decoded_here(tmp_path, monkeypa
     for stream in (here, there):
         stream.begin("test", 6, 6)
         stream.fetch()
-    assert all((a == b).all() for a, b in zip(here.evaluation_batch("test", 6), there.evaluation_batch("test", 6)))
+    mine, theirs = here.evaluation_batch("test", 6), there.evaluation_batch("test", 6)
+    assert all((a == b).all() for a, b in zip(mine, theirs, strict=True))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of machines without a CUDA device")
 def test_a_device_that_cannot_decode_is_told_of_at_once():
-    with pytest.raises(DeviceError, match=r'^decoding = "gpu": torchvision cannot decode a JPEG on cuda:0: .') as raised:
+    says = r'^decoding = "gpu": torchvision cannot decode a JPEG on cuda:0: .'
+    with pytest.raises(DeviceError, match=says) as raised:
         ondevice.gpu_decoder(torch.device("cuda:0"))
     assert "\n" not in str(raised.value)
 
@@ -175,7 +177,7 @@ def test_a_gpu_that_lags_behind_gets_the_same_views(tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_refuses_a_file_that_is_cut_short(tmp_path):
+def test_a_gpu_refuses_a_file_that_is_cut_short():
     """Or it would train on half an image and name none."""
     decode = ondevice.gpu_decoder(torch.device("cuda"))
     whole = jpeg(photograph(0, (400, 300)))

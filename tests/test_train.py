@@ -323,6 +323,19 @@ def run(training: Training, points: list[Evaluation]) -> list[Evaluation]:
     return points
 
 
+@pytest.mark.parametrize(
+    ("norm_batch", "expected"), [(4, [8, 8, 2, 2, 6]), (0, [16, 2, 2, 6])], ids=["groups", "whole"]
+)
+def test_an_evaluation_of_photographs_takes_no_more_at_once_than_a_step_holds(album, norm_batch, expected):
+    """Two groups, or batches, of views of 18, 2 and 6 images; of a set of arrays 500 images, whatever the groups."""
+    recipe = dataclasses.replace(VIEWS, norm_batch=norm_batch)
+    training, seen = Training(a_cell(recipe), album), []
+    training.net.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    training.advance(1)
+    training.evaluate()
+    assert seen[-len(expected) :] == expected
+
+
 def saved_and_loaded(training: Training):
     file = io.BytesIO()
     torch.save(training.state(), file)
@@ -400,3 +413,30 @@ def test_decoding_on_a_gpu_needs_one(album):
     cell = Cell(Arch("imagenet", 18), dataclasses.replace(VIEWS, decoding="gpu"), "digits", 1)
     with pytest.raises(DeviceError, match='decoding = "gpu" needs a CUDA device'):
         Training(cell, album)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("fields", [{}, {"recompute": True}, {"norm_batch": 0}], ids=["groups", "recompute", "whole"])
+@pytest.mark.parametrize("decoding", ["cpu", "gpu"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gpus_graphs_see_the_views_that_launches_one_by_one_do(album, monkeypatch, fields, decoding, precision):
+    """Steps in groups and recomputed, evaluations too, replayed while loaders read ahead."""
+    recipe = dataclasses.replace(
+        VIEWS, iterations=24, eval_every=8, drops=(16,), norm_batch=4, decoding=decoding, precision=precision
+    )
+    cell = a_cell(dataclasses.replace(recipe, **fields))
+    replayed = run(Training(cell, album, "cuda", loading=Loading(loaders=2)), [])
+    monkeypatch.setattr(Replay, "_capture", lambda _: None)
+    called = run(Training(cell, album, "cuda"), [])
+    for mine, other in zip(results(replayed), results(called), strict=True):
+        assert mine == pytest.approx(other, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_trains_on_views_as_the_cpu_does(album):
+    cell = a_cell(dataclasses.replace(VIEWS, norm_batch=4))
+    (cpu, *_), (gpu, *_) = run(Training(cell, album), []), run(Training(cell, album, "cuda"), [])
+    assert gpu.running_loss == pytest.approx(cpu.running_loss, rel=1e-2)
+    assert gpu.train_loss == pytest.approx(cpu.train_loss, rel=1e-2)
