@@ -228,7 +228,11 @@ def serve(lines: int, answers: int) -> None:
     gc.collect()
     gc.freeze()
     child = Child(hear, say)
-    while message := hear():
+    while line := source.readline():
+        try:
+            message = json.loads(line)
+        except ValueError:  # a child that was killed had begun to read it; its end was the answer
+            continue
         if "prepare" in message:
             say(_in_a_child(partial(child.run, message), lines))
         elif "ceilings" in message:
