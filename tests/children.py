@@ -77,12 +77,17 @@ def delegate(payload: Any, caller: Any) -> Any:  # noqa: ARG001
     """Have a process of one's own double the payload."""
     import multiprocessing
 
-    with multiprocessing.get_context("fork").Pool(1) as others:
-        return others.apply(_double, (payload,))
+    context = multiprocessing.get_context("fork")  # no Pool: its terminate waits for a SIGTERM that ours only notes
+    here, there = context.Pipe()
+    other = context.Process(target=_double, args=(payload, there))
+    other.start()
+    doubled = here.recv()
+    other.join()
+    return doubled
 
 
-def _double(payload: Any) -> Any:
-    return 2 * payload
+def _double(payload: Any, answer: Any) -> None:
+    answer.send(2 * payload)
 
 
 def hang(payload: Any, caller: Any) -> None:  # noqa: ARG001
