@@ -233,8 +233,9 @@ def power(shift: float, deviation: float, n: int, level: float) -> float:
     if deviation <= 0:
         return float(shift > 0 and 0.5**n <= level)
     noncentrality, least = shift * math.sqrt(n) / deviation, float(stdtrit(n - 1, 1 - level))
-    if noncentrality < -4.8 and least > 0:  # where nctdtr can be nan: t > 0 needs a normal deviate above 4.8, under 1e-6
-        return 0.0
     if noncentrality > 35:  # beyond where every scipy's nctdtr is accurate, and where the mean as good as never varies
         return float(chdtr(n - 1, (n - 1) * (noncentrality / least) ** 2))
-    return 1.0 - float(nctdtr(n - 1, noncentrality, least))
+    below = float(nctdtr(n - 1, noncentrality, least))
+    if math.isnan(below) and noncentrality < -4.7 and least > 0:  # a positive t needs a normal deviate above 4.7
+        return 0.0
+    return 1.0 - below
