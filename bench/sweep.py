@@ -19,6 +19,7 @@ from bench.cell import Cell
 from bench.errors import DataError
 from bench.evaluation import Evaluation
 from bench.forecast import Cost, Costs
+from bench.loading import FAIL
 from bench.pool import Died, Event, Pool, Returned, Sent, Task, log_end
 from bench.run import Run
 from bench.slots import Slot, check_gpus, check_shares, choose_gpus, slots
@@ -49,7 +50,7 @@ class Options:
     device: str = "auto"
     gang: int | None = None
     loaders: int | None = None
-    bad_images: str = "fail"
+    bad_images: str = FAIL
     checkpoint_seconds: float = 10.0
     analysis: bool = True
     keep_nets: bool = False

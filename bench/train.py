@@ -18,6 +18,7 @@ from bench.cell import WARM_UP_ERROR, WARM_UP_WINDOW, Cell
 from bench.dataset import Dataset
 from bench.evaluation import Evaluation
 from bench.learner import Learner
+from bench.loading import AT_NEED, Loading
 from bench.measure import Stopwatch, Wait, peak_memory
 from bench.plateau import Plateau
 from bench.probe import Probe
@@ -28,7 +29,7 @@ from bench.team import ALONE, Team
 
 if TYPE_CHECKING:
     from bench.accuracy import Accuracy
-    from bench.stream import Loading, Stream
+    from bench.stream import Stream
 
 EVALUATION_BATCH = 500  # images: of 50 to 1,200 the fastest for ResNet-56 on digits, on a 2-core AMD EPYC
 
@@ -83,7 +84,7 @@ class Training:
         *,
         probing: bool = False,
         wait: Wait = torch.cuda.Event.synchronize,
-        loading: Loading | None = None,
+        loading: Loading = AT_NEED,
         team: Team = ALONE,
     ) -> None:
         self.cell, self.device, self._team = cell, torch.device(device), team
@@ -106,16 +107,16 @@ class Training:
         self._seconds_before = 0.0  # of training, at the previous evaluation
         self._evaluated = 0  # the iteration of the previous evaluation
 
-    def _feeds(self, images: Dataset | Album, loading: Loading | None) -> tuple[DeviceData | Stream, Batches | Stream]:
+    def _feeds(self, images: Dataset | Album, loading: Loading) -> tuple[DeviceData | Stream, Batches | Stream]:
         """Where evaluations' batches come from, and where training's do."""
         recipe, seed, layout = self.cell.recipe, self.cell.seed, self._learner.layout
         if not isinstance(images, Album):
             data = DeviceData(images, recipe, self.device, layout, self._team)
             return data, Batches(data, recipe, seed, self._team)
-        from bench.stream import Loading, Stream  # with torchvision, which takes 2 s to import
+        from bench.stream import Stream  # with torchvision, which takes 2 s to import
 
         with self._team.led():
-            stream = Stream(images, recipe, seed, self.device, layout, loading or Loading(), self._team)
+            stream = Stream(images, recipe, seed, self.device, layout, loading, self._team)
         return stream, stream
 
     @property
@@ -284,7 +285,7 @@ class Training:
     def test(self, protocol: str, told: Callable[[int], None] | None = None) -> Accuracy:
         """Test on an album's test images (`bench.protocols.test`); `told` hears how many are done, and may raise.
 
-        Each process of a team tests a share of them, of which this is the result.
+        Images are decoded as in training. Each process of a team tests a share of them, of which this is the result.
         """
         from bench import protocols
 
@@ -301,6 +302,7 @@ class Training:
                 device=self.device,
                 batch=EVALUATION_BATCH,
                 loaders=feed.loading.loaders,
+                decoding=self.cell.recipe.decoding,
                 told=told,
                 bad=feed.note_bad,
             )

@@ -25,6 +25,7 @@ from bench.cost import cost_of
 from bench.dataset import Dataset
 from bench.errors import FieldError
 from bench.floors import measure_ceilings, step_needs
+from bench.loading import Loading
 from bench.nets import build
 from bench.replay import Replay, shared_pool
 from bench.source import Source
@@ -153,7 +154,7 @@ def _decoding(_: Benchmark, images: Dataset, __: torch.device) -> Work:
 
 
 def _loading(benchmark: Benchmark, images: Album, device: torch.device) -> Work:
-    from bench.stream import Loading, Stream  # with torchvision, which takes 2 s to import
+    from bench.stream import Stream  # with torchvision, which takes 2 s to import
 
     recipe, stream = benchmark.cell.recipe, _stream(device)
     if not recipe.crop_size:

@@ -16,9 +16,9 @@ from bench.batches import Batches
 from bench.cell import Arch, Cell, Recipe
 from bench.errors import DeviceError
 from bench.evaluation import MEASURED, Evaluation
+from bench.loading import Loading
 from bench.replay import Replay
 from bench.sgd import parameter_groups
-from bench.stream import Loading
 from bench.train import Training, train
 
 RECIPE = Recipe(
