@@ -12,8 +12,8 @@ from bench import forecast, run
 from bench.analysis import SlicePoint, Slicing
 from bench.cell import Cell
 from bench.errors import InputError
-from bench.matrix import one_a_net
 from bench.interruption import interruptible
+from bench.matrix import one_a_net
 from bench.pool import Died, Event, Pool, Returned, Task
 from bench.slots import Slot, choose_gpus, slots
 from bench.source import Source
