@@ -20,6 +20,7 @@ from bench.cost import cost_of
 from bench.dataset import Dataset
 from bench.errors import DataError, in_a_line
 from bench.evaluation import Evaluation
+from bench.feed import images_of
 from bench.host import Toolkit, cache_directory
 from bench.loading import Loading
 from bench.measure import Wait, peak_memory
@@ -27,7 +28,7 @@ from bench.parts import replacing
 from bench.run import TESTS
 from bench.source import Source
 from bench.team import ALONE, Team
-from bench.train import Training, images_of
+from bench.train import Training
 
 CHUNK_SECONDS = 0.25  # of steps between two looks at the clock: how soon a cell notices that it should stop
 _log = logging.getLogger(__name__)

@@ -24,12 +24,13 @@ from bench.cell import MOST_ITERATIONS, Cell
 from bench.cost import cost_of
 from bench.dataset import Dataset
 from bench.errors import FieldError
+from bench.feed import images_of
 from bench.floors import measure_ceilings, step_needs
 from bench.loading import Loading
 from bench.nets import build
 from bench.replay import Replay, shared_pool
 from bench.source import Source
-from bench.train import Training, images_of
+from bench.train import Training
 from bench.working import Working
 
 EVALUATED = 1000  # images a call of the evaluation
