@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import selection
 from bench.errors import EXIT_CELLS_FAILED, EXIT_INTERRUPTED, EXIT_OK, InputError
+from bench.interruption import Interrupted
 
 if TYPE_CHECKING:
     from bench.study import Study
@@ -65,7 +66,7 @@ def run(options: Namespace) -> int:
             if options.until_decided
             else sweep_them(cells)
         )
-    except sweep.Interrupted as reason:
+    except Interrupted as reason:
         console.print(f"{reason}; what ended is recorded: run again to continue", highlight=False)
         return EXIT_INTERRUPTED
     counted = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
@@ -134,7 +135,7 @@ def slices(options: Namespace) -> int:
     from rich.console import Console
     from rich.text import Text
 
-    from bench import slices, sweep
+    from bench import slices
     from bench.analysis import Slicing
     from bench.store import Store
 
@@ -151,7 +152,7 @@ def slices(options: Namespace) -> int:
 
     try:
         failed = slices.take(cells, study.sources, store, slicing, tell, device=options.device, workers=options.workers)
-    except sweep.Interrupted as reason:
+    except Interrupted as reason:
         tell(f"{reason}; slices taken before are recorded")
         return EXIT_INTERRUPTED
     tell(f"{study.name}: slices of {len(cells) - failed} nets; tables in {store.root}/")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench import views
+from bench.errors import in_a_line
 from bench.pages import Pages
 
 SECONDS = 0.5  # between two messages
@@ -32,4 +33,4 @@ def examine(parts: Sequence[Pages], caller: Any) -> None:
 
 def _reason(error: Exception) -> str:
     """In one line, without the place in torchvision's own source."""
-    return re.sub(r"^.*\.cpp:\d+, ", "", next(iter(str(error).splitlines()), type(error).__name__))
+    return re.sub(r"^.*\.cpp:\d+, ", "", in_a_line(error))

@@ -70,6 +70,11 @@ class StoreError(ResbenchError):
     exit_code = EXIT_STORE
 
 
+def in_a_line(error: BaseException) -> str:
+    """The first line of what an error says; its name where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 def shown(value: object, limit: int = 80) -> str:
     """A value as an error message shows it: its repr, cut to `limit` characters."""
     try:

@@ -12,7 +12,8 @@ import torch
 from bench import album, pixels, protocols, weights
 from bench.album import Album
 from bench.cell import Arch, Recipe
-from bench.errors import DataError, InputError
+from bench.errors import InputError
+from bench.loading import Loading
 from bench.protocols import Normalise
 from bench.source import Source
 
@@ -53,6 +54,7 @@ def run(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
             raise InputError(f"{job['weights']}: a net of {ours:,} {says}, and {job['source']} has {theirs:,}")
     net.to(job["device"], memory_format=torch.channels_last)
     normalise, numbers = _normalise(job, images, caller), spaced(len(images.test), job["images"])
+    loading = Loading(job["loaders"], job["bad_images"])
     accuracies = {}
     for protocol in job["protocols"]:
         began = time.perf_counter()
@@ -65,9 +67,9 @@ def run(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
             normalise=normalise,
             device=job["device"],
             batch=job["batch"],
-            loaders=job["loaders"],
+            loaders=loading.loaders,
             told=_Progress(caller, protocol, len(numbers)),
-            bad=lambda name, reason: _bad(job, caller, name, reason),
+            bad=lambda name, reason: _bad(loading, caller, name, reason),
         )
         accuracies[protocol] = asdict(found) | {"seconds": time.perf_counter() - began}
     return {
@@ -98,9 +100,8 @@ def _normalise(job: dict[str, Any], images: Album, caller: Caller) -> Normalise:
     return protocols.centred(torch.from_numpy(pixels.statistics(images, recipe, caller.send).mean))
 
 
-def _bad(job: dict[str, Any], caller: Caller, name: str, reason: str) -> None:
-    if job["bad_images"] == "fail":
-        raise DataError(f"{name}: cannot be decoded: {reason} (--bad-images skip leaves it out)")
+def _bad(loading: Loading, caller: Caller, name: str, reason: str) -> None:
+    loading.check(name, reason)
     caller.send(f"left out: {name}: {reason}")
 
 

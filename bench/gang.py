@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from bench import worker
+from bench.passes import EVALUATION_BATCH
 from bench.pool import answer
-from bench.train import EVALUATION_BATCH, Training
+from bench.train import Training
 from bench.worker import Caller
 
 LARGEST = 16  # cells

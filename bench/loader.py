@@ -1,61 +1,132 @@
-"""What loader processes make: views of an album's images, decoded and cut, a batch at a time."""
+"""An album's images on their way to a net: read, decoded and cut, some at a time, by processes ahead of need."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from bench import views
 from bench.album import Pages
-from bench.errors import DataError
+from bench.errors import DataError, in_a_line
 
-Item = tuple[int, int, float, float]  # the image's number, its shorter side, where its window lies down and right
-Loaded = tuple[Tensor, int, list[tuple[int, str]]]  # a view, its label, images that could not be decoded and why
+Item = tuple[Any, ...]  # an image's number, and what is cut out of it: what the cut takes beside the image
+Cut = Callable[..., list[Tensor]]  # an image, and the item's rest, to pieces (`bench.cuts`)
+Bad = tuple[int, str]  # the number of an image that cannot be had, and why
 
 
-class Views(TorchDataset[Loaded]):
-    """The views that items ask for, uint8 [3, crop, crop]; a shorter side of 0 asks for the one that tests take.
+class Made(NamedTuple):
+    """What became of an item: an image's label and pieces, no label where there is none; those that cannot be had."""
 
-    An image that cannot be decoded is reported with the view, which is then of the next of `numbers` (ascending) that
-    can.
+    label: int | None
+    pieces: list[Tensor]
+    bad: list[Bad]
+
+
+@dataclass(frozen=True, eq=False)
+class Images(TorchDataset[Made]):
+    """The images of a part that items ask for, cut.
+
+    In the place of one that cannot be had comes the next of `instead` (numbers, ascending) that can; without, nothing.
 
     Raises:
-        DataError: where none can.
+        DataError: where none of `instead` can be had.
     """
 
-    def __init__(self, pages: Pages, numbers: np.ndarray, crop: int) -> None:
-        self.pages, self.numbers, self.crop = pages, numbers, crop
+    pages: Pages
+    cut: Cut
+    instead: np.ndarray | None = None
 
-    def __getitem__(self, item: Item) -> Loaded:
-        number = item[0]
-        bad: list[tuple[int, str]] = []
-        while True:
+    def __getitem__(self, item: Item) -> Made:
+        bad: list[Bad] = []
+        for number in self._candidates(item[0]):
             try:
                 image = views.decode(self.pages.read(number))
-                break
             except (RuntimeError, OSError) as error:
-                bad.append((number, next(iter(str(error).splitlines()), "")))
-                number = int(self.numbers[np.searchsorted(self.numbers, number, "right") % len(self.numbers)])
-                if len(bad) >= len(self.numbers):
-                    raise DataError(f"{self.pages.name(number)}: cannot be decoded, nor can any other image") from None
-        return self.of(image, item), int(self.pages.labels[number]), bad
+                bad.append((number, in_a_line(error)))
+            else:
+                return self.of(image, number, item, bad)
+        if self.instead is not None:
+            raise DataError(f"{self.pages.name(item[0])}: cannot be decoded, nor can any other image")
+        return Made(None, [], bad)
 
-    def of(self, image: Tensor, item: Item) -> Tensor:
-        """The view of an image that an item asks for."""
-        _, side, down, right = item
-        if not side:
-            return views.single(image, self.crop)
-        return views.cut(views.scaled(image, side), self.crop, down, right)
+    def of(self, image: Tensor, number: int, item: Item, bad: list[Bad]) -> Made:
+        """What an item asks for, of image `number`."""
+        return Made(int(self.pages.labels[number]), self.cut(image, *item[1:]), bad)
+
+    def _candidates(self, number: int) -> Iterator[int]:
+        yield number
+        if self.instead is not None:
+            place = np.searchsorted(self.instead, number, "right")
+            yield from map(int, chain(self.instead[place:], self.instead[:place]))
 
 
-Batch = tuple[Tensor, Tensor, list[tuple[int, str]]]
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some images, cut: all their pixels in a row, uint8, for a tensor handed over costs an open file.
+
+    `shapes` are those of each image's pieces; `bad` are images that cannot be had.
+    """
+
+    pixels: Tensor
+    shapes: list[list[torch.Size]]
+    labels: list[int]
+    bad: list[Bad]
+
+    @classmethod
+    def of(cls, made: Sequence[Made]) -> Batch:
+        """What became of several items, together."""
+        good = [one for one in made if one.label is not None]
+        rows = [piece.flatten() for one in good for piece in one.pieces]
+        return cls(
+            torch.cat(rows) if rows else torch.empty(0, dtype=torch.uint8),
+            [[piece.shape for piece in one.pieces] for one in good],
+            [one.label for one in good],
+            [each for one in made for each in one.bad],
+        )
+
+    def pin_memory(self) -> Batch:
+        return replace(self, pixels=self.pixels.pin_memory())
+
+    def images(self) -> Iterator[tuple[int, list[Tensor]]]:
+        """The label and the pieces of each image."""
+        ends = accumulate((shape.numel() for shapes in self.shapes for shape in shapes), initial=0)
+        places = pairwise(ends)
+        for label, shapes in zip(self.labels, self.shapes, strict=True):
+            yield label, [self.pixels[slice(*next(places))].view(shape) for shape in shapes]
 
 
-def collate(items: Sequence[Loaded]) -> Batch:
-    """One batch of several views: uint8 [B, 3, crop, crop], labels int64 [B], what could not be decoded."""
-    shown, labels, bad = zip(*items, strict=True)
-    return torch.stack(shown), torch.tensor(labels), [each for several in bad for each in several]
+def load(
+    images: Images, batches: Iterable[list[Item]], device: torch.device, loaders: int = 0, ahead: int = 2
+) -> Iterator[Batch]:
+    """A batch for each list of items, in their order, by `loaders` processes each so many ahead of need (0: by this
+    one, at need); in pinned memory on their way to a GPU."""
+    pinned = device.type == "cuda" and loaders > 0  # of this process's own, copying twice would cost more
+    return iter(processes(images, batches, Batch.of, loaders, ahead, pinned))
+
+
+def processes(
+    made: TorchDataset[Any],
+    batches: Iterable[list[Item]],
+    together: Callable[[Sequence[Any]], Any],
+    loaders: int,
+    ahead: int,
+    pinned: bool = False,
+) -> DataLoader[Any]:
+    """What `made` makes of each item, `together` for a batch of them."""
+    return DataLoader(
+        made,
+        batch_sampler=batches,  # of items, not numbers
+        collate_fn=together,
+        num_workers=loaders,
+        pin_memory=pinned,
+        prefetch_factor=ahead if loaders else None,
+        multiprocessing_context="fork" if loaders else None,  # a pool's child would import torch in each again
+    )

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.errors import in_a_line
+
 FIRST_PID_NAMESPACE = "pid:[4026531836]"  # Linux's PROC_PID_INIT_INO: elsewhere NVML's process ids may be others
 
 # Reasons with a field, whose number is the same in all drivers, and a policy of the older call.
@@ -80,7 +82,7 @@ def ask(question: Callable[[], Any]) -> tuple[Any, str | None]:
     try:
         answer = question()
     except Exception as error:
-        return None, next(iter(str(error).splitlines()), "") or type(error).__name__
+        return None, in_a_line(error)
     return answer.decode() if isinstance(answer, bytes) else answer, None
 
 

@@ -14,24 +14,18 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as transforms
 
-from bench import field, views
+from bench import cuts, field, ondevice
 from bench.accuracy import PROTOCOLS, TOP, Accuracy
 from bench.album import Pages
-from bench.cuts import Cuts, loading
+from bench.loader import Cut, Images
 from bench.nets import ResNet
 
-SIDES, CROP = (224, 256, 384, 480, 640), 224  # the paper's shorter sides, and the crop they go with
+AT_ONCE = 8  # images that a loader hands over together
 WAITING = 512 * 2**20  # bytes of images kept on the device until there are enough of a shape
 COUNTED = 256  # images whose scores are compared together
 
 Normalise = Callable[[Tensor], Tensor]  # uint8 [B, 3, H, W] to float32, on the device
-
-
-def sides(crop: int) -> tuple[int, ...]:
-    """The shorter sides of a multi-scale test: 224, 256, 384, 480 and 640 for a crop of 224, else in proportion."""
-    return tuple(round(crop * side / CROP) for side in SIDES)
 
 
 def standardised(mean: Sequence[float], deviation: Sequence[float]) -> Normalise:
@@ -62,6 +56,7 @@ def test(
     device: torch.device | str,
     batch: int,
     loaders: int = 0,
+    decoding: str = "cpu",
     told: Callable[[int], None] | None = None,
     bad: Callable[[str, str], None] | None = None,
 ) -> Accuracy:
@@ -71,14 +66,15 @@ def test(
 
     - single: the centre, where the shorter side is 256/224 of `crop`;
     - 10-crop: of that image the four corners, the centre, and the same of its mirror image;
-    - multi-scale: whole images, and their mirrors, with shorter sides as `sides` has them. The final pooling is a
+    - multi-scale: whole images, and their mirrors, with shorter sides as `cuts.sides` has them. The final pooling is a
       window of the size that it has at the crop, moved by one; class scores are averaged over its places. Since the
       linear layer commutes with that average, it comes after it.
 
     `normalise` must take images of the crop's shape and, for multi-scale, of any other (`standardised`, `centred`).
     `batch` is how many crops the net takes at once; whole images are as many fewer as they are larger, but one and its
-    mirror at least. `loaders` processes read and decode (0: this one). `told` hears how many images are done; `bad`, of
-    an image that cannot be read or decoded, its name and why: it may raise, otherwise the image is left out.
+    mirror at least. `loaders` processes read and decode (0: this one); where `decoding` is "gpu", they read, and
+    `device` decodes. `told` hears how many images are done; `bad`, of an image that cannot be read or decoded, its name
+    and why: it may raise, otherwise the image is left out.
 
     Raises:
         FieldError: for a protocol that is none of these.
@@ -89,9 +85,11 @@ def test(
     logits = partial(_fully_convolutional, net, -(-crop // net.reduction)) if whole else net
     counts = _Counts(device)
     batches = _Batches(partial(_scores, net, normalise, logits), batch * crop**2, counts)
-    cuts = Cuts(pages, numbers, partial(_VIEWS[protocol], crop=crop))
+    images = Images(pages, partial(_CUTS[protocol], crop=crop))
+    places = range(0, len(numbers), AT_ONCE)
+    items = ([(int(number),) for number in numbers[place : place + AT_ONCE]] for place in places)
     with _evaluating(net), torch.inference_mode():
-        for loaded in loading(cuts, loaders, device):
+        for loaded in ondevice.reader(decoding, device)(images, items, loaders=loaders):
             for number, reason in loaded.bad:
                 counts.bad += 1
                 if bad:
@@ -106,20 +104,7 @@ def test(
     return counts.accuracy()
 
 
-def _single(image: Tensor, crop: int) -> list[Tensor]:
-    return [views.single(image, crop)[None]]
-
-
-def _ten(image: Tensor, crop: int) -> list[Tensor]:
-    return [torch.stack(transforms.ten_crop(views.scaled(image, views.test_side(crop)), [crop, crop]))]
-
-
-def _whole(image: Tensor, crop: int) -> list[Tensor]:
-    scaled = (views.scaled(image, side) for side in sides(crop))
-    return [torch.stack([view, view.flip(2)]) for view in scaled]
-
-
-_VIEWS: dict[str, Callable[..., list[Tensor]]] = {"single": _single, "10-crop": _ten, "multi-scale": _whole}
+_CUTS: dict[str, Cut] = {"single": cuts.single, "10-crop": cuts.ten, "multi-scale": cuts.whole}
 
 
 def _scores(net: ResNet, normalise: Normalise, logits: Callable[[Tensor], Tensor], pieces: Tensor) -> Tensor:

@@ -12,12 +12,13 @@ from bench import forecast, run
 from bench.analysis import SlicePoint, Slicing
 from bench.cell import Cell
 from bench.errors import InputError
+from bench.interruption import interruptible
 from bench.matrix import one_a_net
 from bench.pool import Died, Event, Pool, Returned, Task
 from bench.slots import Slot, choose_gpus, slots
 from bench.source import Source
 from bench.store import Store
-from bench.sweep import RUN_CELL, interruptible
+from bench.sweep import RUN_CELL
 
 TAKE_SLICES = "bench.worker:take_slices"
 CHECKPOINT_SECONDS = 10.0  # of nets that are trained again

@@ -11,34 +11,23 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from bench import ondevice, pixels
+from bench import cuts, ondevice, pixels
 from bench.album import Album, Pages
 from bench.batches import mirror
 from bench.cell import Recipe
-from bench.errors import DataError, FieldError
-from bench.loader import Batch, Item, Views, collate
+from bench.errors import FieldError
+from bench.loader import Batch, Cut, Images, Item
+from bench.loading import AT_NEED, Loading
 from bench.split import split
 from bench.team import ALONE, Team
 
 PREFETCHED = 2  # batches a loader works ahead; one of the paper's is 39 MB of shared memory, and pinned 64
-FAIL, SKIP = "fail", "skip"
-
-
-@dataclass(frozen=True)
-class Loading:
-    """How images are read, which changes no result: by how many processes, 0 for the training's own, and what becomes
-    of an image that cannot be decoded: the cell fails, or ("skip") the next image takes its place and it is told of."""
-
-    loaders: int = 0
-    bad_images: str = FAIL
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,16 +72,18 @@ class Stream:
         seed: int,
         device: torch.device | str = "cpu",
         memory_format: torch.memory_format = torch.channels_last,
-        loading: Loading = Loading(),
+        loading: Loading = AT_NEED,
         team: Team = ALONE,
     ) -> None:
         self.album, self.recipe, self.seed, self.loading, self._team = album, recipe, seed, loading, team
         self.device, self._layout = torch.device(device), memory_format
         chosen = split(album.train.labels, recipe, album.holdout)
         self._trained = chosen.train
-        self._darkroom = ondevice.Darkroom(self.device) if recipe.decoding == "gpu" else None
+        self._read = ondevice.reader(recipe.decoding, self.device)
         shuffled = chosen.train[np.argsort(np.random.PCG64(0).random_raw(len(chosen.train)), kind="stable")]
         sample = shuffled[: recipe.train_sample] if recipe.train_sample else shuffled
+        self._window = partial(cuts.window, crop=recipe.crop_size)
+        self._single = partial(cuts.single, crop=recipe.crop_size)
         self._parts = {
             "train": (album.train, sample),
             "validation": (album.train, chosen.validation),
@@ -144,14 +135,12 @@ class Stream:
         began = time.perf_counter()
         if self._next != iteration:
             asked = (self.items(number) for number in range(iteration, self.recipe.iterations))
-            self._loaded = self._load(self.album.train, self._trained, asked)
-        shown, labels, bad = next(self._loaded)
-        self._note_bad(self.album.train, bad)
+            self._loaded = self._load(self.album.train, self._trained, self._window, asked)
+        batch = next(self._loaded)
+        self._note_bad(self.album.train, batch)
         self.seconds += time.perf_counter() - began
         draws, here = self._draws(iteration // self.steps_per_epoch), self._span(iteration)
-        size = len(labels)
-        self._shown[:size].copy_(shown, non_blocking=True)
-        self._labels[:size].copy_(labels, non_blocking=True)
+        size = _put(batch, self._shown, self._labels)
         self._flip[:size].copy_(draws.flip[here], non_blocking=True)
         if self._shifts is not None:
             self._colour[:size].copy_((draws.colour[here] @ self._shifts.T)[:, :, None, None], non_blocking=True)
@@ -187,45 +176,30 @@ class Stream:
     def begin(self, part: str, images: int, batch: int) -> None:
         """Begin an evaluation's pass over the first so many images of a part, in batches; one's own of those."""
         pages, numbers = self._parts[part]
-        wanted = [(number, 0, 0.0, 0.0) for number in numbers[:images].tolist()]
+        wanted: list[Item] = [(number,) for number in numbers[:images].tolist()]
         turns = range(self._team.rank * batch, len(wanted), self._team.size * batch)
         batches = (wanted[start : start + batch] for start in turns)
-        self._passing = self._load(pages, np.sort(numbers), batches)
+        self._passing = self._load(pages, np.sort(numbers), self._single, batches)
         self._pages = pages
         if len(self._evaluated) < batch:
             self._evaluated, self._evaluated_labels = self._buffers(batch)
 
     def fetch(self) -> None:
         """Wait for the next batch of the pass."""
-        shown, labels, bad = next(self._passing)
-        self._note_bad(self._pages, bad)
-        self._evaluated[: len(labels)].copy_(shown, non_blocking=True)
-        self._evaluated_labels[: len(labels)].copy_(labels, non_blocking=True)
+        batch = next(self._passing)
+        self._note_bad(self._pages, batch)
+        _put(batch, self._evaluated, self._evaluated_labels)
 
     def evaluation_batch(self, _: str, size: int) -> tuple[Tensor, Tensor]:
         """The batch that was fetched, un-augmented: float32 [B, 3, crop, crop] and labels int64 [B]."""
         return self.normalise(self._evaluated[:size]), self._evaluated_labels[:size]
 
-    def _load(self, pages: Pages, numbers: np.ndarray, batches: Iterable[list[Item]]) -> Iterator[Batch]:
-        shown = Views(pages, numbers, self.recipe.crop_size)
-        if self._darkroom is None:
-            return iter(self._loader(shown, batches, collate))
-        return self._darkroom.batches(self._loader(ondevice.Files(shown), batches, ondevice.as_read), shown)
+    def _load(self, pages: Pages, numbers: np.ndarray, cut: Cut, batches: Iterable[list[Item]]) -> Iterator[Batch]:
+        """Batches of views, one an item; one of the `numbers` (ascending) takes the place of a bad image."""
+        return self._read(Images(pages, cut, instead=numbers), batches, loaders=self.loading.loaders, ahead=PREFETCHED)
 
-    def _loader(self, shown: Any, batches: Iterable[list[Item]], collated: Any) -> DataLoader:
-        loaders = self.loading.loaders
-        return DataLoader(
-            shown,
-            batch_sampler=batches,  # of items, not numbers
-            collate_fn=collated,
-            num_workers=loaders,
-            pin_memory=self.device.type == "cuda" and self.recipe.decoding == "cpu",
-            prefetch_factor=PREFETCHED if loaders else None,
-            multiprocessing_context="fork" if loaders else None,
-        )
-
-    def _note_bad(self, pages: Pages, bad: list[tuple[int, str]]) -> None:
-        for number, reason in bad:
+    def _note_bad(self, pages: Pages, batch: Batch) -> None:
+        for number, reason in batch.bad:
             self.note_bad(pages.name(number), reason)
 
     def note_bad(self, name: str, reason: str) -> None:
@@ -234,6 +208,13 @@ class Stream:
         Raises:
             DataError: unless such images are skipped.
         """
-        if self.loading.bad_images == FAIL:
-            raise DataError(f"{name}: cannot be decoded: {reason} (--bad-images skip leaves it out)")
+        self.loading.check(name, reason)
         self.bad.setdefault(name, reason)
+
+
+def _put(batch: Batch, views: Tensor, labels: Tensor) -> int:
+    """Copy a batch of views of one shape, and its labels, to where they stay; how many there are."""
+    size = len(batch.labels)
+    views[:size].copy_(batch.pixels.view(views[:size].shape), non_blocking=True)
+    labels[:size].copy_(torch.tensor(batch.labels), non_blocking=True)
+    return size

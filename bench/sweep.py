@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import signal
-import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 from bench import forecast, host, run, sizing
 from bench.analysis import layers_of
+from bench.attempts import Attempt, Attempts
 from bench.cell import Cell
 from bench.errors import DataError
 from bench.evaluation import Evaluation
 from bench.forecast import Cost, Costs
-from bench.pool import Died, Event, Pool, Returned, Sent, Task, log_end
+from bench.interruption import interruptible
+from bench.loading import FAIL
+from bench.pool import Died, Event, Returned, Sent, Task
 from bench.run import Run
 from bench.slots import Slot, check_gpus, check_shares, choose_gpus, slots
 from bench.source import Source
@@ -49,7 +48,7 @@ class Options:
     device: str = "auto"
     gang: int | None = None
     loaders: int | None = None
-    bad_images: str = "fail"
+    bad_images: str = FAIL
     checkpoint_seconds: float = 10.0
     analysis: bool = True
     keep_nets: bool = False
@@ -79,45 +78,6 @@ class Watcher(Protocol):
         """Time passes."""
 
 
-@dataclass
-class _Attempt:
-    """A cell under way."""
-
-    cell: Cell
-    slot: Slot
-    number: int
-    started: datetime
-    clock: float
-    shared: float = 0.0  # integral over time of the number of cells on the device
-    curve: dict[int, Evaluation] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Gang:
-    """The cells of one task, where it runs, and the file its output goes to."""
-
-    cell_ids: tuple[str, ...]
-    slot: Slot
-    log: Path
-
-    def events_of_cells(self, event: Event) -> list[Event]:
-        """What an event of the task tells of its cells (`bench.gang.run_cells`)."""
-        if isinstance(event, Died):
-            return [replace(event, key=cell_id) for cell_id in self.cell_ids]
-        if isinstance(event, Returned):
-            return []  # each cell has told its own end
-        cell_id, kind, body = event.message
-        if kind == "sent":
-            return [Sent(cell_id, body)]
-        if kind == "returned":
-            return [Returned(cell_id, body)]
-        return [Died(cell_id, *body, log=log_end(self.log))]
-
-
-class Interrupted(Exception):  # noqa: N818 - no error
-    """A signal asked for an end; what ended before it is recorded, the rest resumes."""
-
-
 def pending(cells: Sequence[Cell], store: Store) -> tuple[list[Cell], dict[str, str], dict[str, int]]:
     """The cells to run; the outcome of each that needs no run; the attempts already made at those that failed."""
     rows = store.runs((cell.id for cell in cells), ["cell_id", "outcome", "attempts"]).to_pylist()
@@ -143,23 +103,6 @@ def sweep(
         return {outcome: outcomes.count(outcome) for outcome in run.OUTCOMES if outcome in outcomes}
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise `Interrupted` within, once, on SIGINT or SIGTERM."""
-
-    def interrupt(number: int, _: object) -> None:
-        for signal_number in before:
-            signal.signal(signal_number, signal.SIG_IGN)  # once is enough: the stop must not be interrupted
-        raise Interrupted(f"interrupted by {signal.Signals(number).name}")
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class _Sweep:
     def __init__(
         self,
@@ -182,14 +125,10 @@ class _Sweep:
         check_gpus(gpus, waiting)
         self._host = host.describe(toolkit, gpus[0] if gpus else None)
         self._slots = slots(gpus, options.workers, options.devices)[: len(waiting)]
-        self._free = list(self._slots)
         longest_first = sorted(waiting, key=lambda c: -self._cost(c).multiply_adds * forecast.work(c))
         gangs = sizing.split(longest_first, self._gang_size(waiting, on_gpu=bool(gpus)))
         self._queue = deque((gang, 1) for gang in gangs)  # the last minute is not one core's
-        self._under_way: dict[str, _Attempt] = {}
-        self._tasks: dict[str, _Gang] = {}
-        self._pool = Pool()
-        self._ticked = time.monotonic()
+        self._under_way = Attempts(self._slots)
 
     def run(self, cells: Sequence[Cell]) -> list[str]:
         self._store.add_host(self._host)
@@ -200,19 +139,19 @@ class _Sweep:
         try:
             while self._queue or self._under_way:
                 self._fill()
-                for event in self._next_events():
+                for attempt, event in self._under_way.wait(0.25):
                     self._fill()  # a core that is free works while tables are written
-                    outcomes += self._handle(event)
+                    outcomes += self._handle(attempt, event)
                 self._watcher.tick()
         finally:
-            for event in self._unpacked(self._pool.stop()):
+            for attempt, event in self._under_way.stop():
                 if isinstance(event, Returned):
-                    outcomes += self._handle(event)
+                    outcomes += self._handle(attempt, event)
         return outcomes
 
     def _fill(self) -> None:
-        while self._queue and self._free:
-            self._start(*self._queue.popleft())
+        while self._queue and (slot := self._under_way.free):
+            self._start(slot, *self._queue.popleft())
 
     def _gang_size(self, waiting: list[Cell], *, on_gpu: bool) -> Callable[[Cell], int]:
         if not on_gpu or self._options.devices > 1:
@@ -258,49 +197,20 @@ class _Sweep:
             return self._options.loaders
         return 0 if slot.device == "cpu" else max(1, host.cores() // (len(self._slots) * slot.devices))
 
-    def _start(self, cells: list[Cell], number: int) -> None:
-        slot = self._free.pop(0)
+    def _start(self, slot: Slot, cells: list[Cell], number: int) -> None:
         jobs = {cell.id: self._job(slot)(cell) for cell in cells}
         first, *others = jobs
         entry, job = (RUN_GANG, {"jobs": jobs}) if others else (self._options.entry, jobs[first])
         if slot.devices > 1:
             entry, job = RUN_TEAM, job | {"entry": entry, "devices": slot.devices}
-        key, log = f"gang of {first}" if others else first, self._store.log(first)
-        self._pool.start(Task(key, entry, job, log, slot.environment, self._options.timeout))
-        self._account_time()
-        self._tasks[key] = _Gang(tuple(jobs), slot, log)
+        key = f"gang of {first}" if others else first
+        task = Task(key, entry, job, self._store.log(first), slot.environment, self._options.timeout)
+        self._under_way.start(task, slot, cells, number)
         for cell in cells:
-            self._under_way[cell.id] = _Attempt(cell, slot, number, datetime.now(UTC), time.monotonic())
             self._watcher.started(cell)
 
-    def _next_events(self) -> list[Event]:
-        events = self._pool.wait(0.25)
-        self._account_time()
-        return self._unpacked(events)
-
-    def _unpacked(self, events: list[Event]) -> list[Event]:
-        """The events of cells in those of the tasks that train them; the slot of a task that ended is free."""
-        found: list[Event] = []
-        for event in events:
-            gang = self._tasks[event.key]
-            if not isinstance(event, Sent):
-                del self._tasks[event.key]
-                self._free.append(gang.slot)
-            found += [event] if event.key in gang.cell_ids else gang.events_of_cells(event)
-        return found
-
-    def _account_time(self) -> None:
-        now = time.monotonic()
-        beside = [attempt.slot.shares for attempt in self._under_way.values()]
-        for attempt in self._under_way.values():
-            attempt.shared += beside.count(attempt.slot.shares) * (now - self._ticked)
-        self._ticked = now
-
-    def _handle(self, event: Event) -> list[str]:
+    def _handle(self, attempt: Attempt, event: Event) -> list[str]:
         """Take one event in; the outcome, if a cell got its row by it."""
-        if event.key not in self._under_way:
-            return []  # of a gang that died after this cell's end
-        attempt = self._under_way[event.key]
         if isinstance(event, Sent) and "said" in event.message:
             self._watcher.note(f"{attempt.cell.label}: {event.message['said']}")
             return []
@@ -309,7 +219,6 @@ class _Sweep:
             attempt.curve[point.iteration] = point
             self._watcher.evaluated(attempt.cell, point)
             return []
-        del self._under_way[event.key]
         if isinstance(event, Returned):
             if event.value["curve"] is None:
                 return []  # asked to stop, it saved its state
@@ -328,7 +237,7 @@ class _Sweep:
 
     def _record(
         self,
-        attempt: _Attempt,
+        attempt: Attempt,
         curve: Sequence[Evaluation],
         outcome: str,
         *,
@@ -336,7 +245,7 @@ class _Sweep:
         death: Died | None = None,
     ) -> str:
         """Commit how a cell ended: with the child's `answer`, or its `death`."""
-        cell, wall = attempt.cell, time.monotonic() - attempt.clock
+        cell, told = attempt.cell, answer or {}
         result = Run(
             cell_id=cell.id,
             run_id=uuid.uuid4().hex[:12],
@@ -346,14 +255,14 @@ class _Sweep:
             log=death.log if death else None,
             **run.results(curve),
             **asdict(self._cost(cell)),
-            wall_seconds=wall,
-            base_rss_bytes=answer["base_rss_bytes"] if answer else None,
+            wall_seconds=attempt.seconds,
+            base_rss_bytes=told.get("base_rss_bytes"),
             device=attempt.slot.device.partition(":")[0],
             threads=1,
             workers=len(self._slots),
-            sharing=max(1.0, attempt.shared / wall),
-            **(dict.fromkeys(run.TESTS) | ((answer and answer.get("tests")) or {})),
-            **(NOT_LOADED | ((answer and answer.get("loading")) or {})),
+            sharing=attempt.sharing,
+            **(dict.fromkeys(run.TESTS) | (told.get("tests") or {})),
+            **(NOT_LOADED | (told.get("loading") or {})),
             devices=attempt.slot.devices,
             data_sha256=self._checksums[cell.reads],
             host_id=self._host.id,
@@ -361,7 +270,7 @@ class _Sweep:
             finished=datetime.now(UTC),
             **asdict(run.provenance()),
         )
-        layers = layers_of(**answer["layers"]) if answer and answer["layers"] else []
+        layers = layers_of(**told["layers"]) if told.get("layers") else []
         net = self._store.unclaimed_net(cell.id) if answer and self._options.keep_nets else None
         self._store.commit(cell, result, curve, layers, net)
         if not death:  # otherwise the checkpoint lets a rerun go on from where it died

@@ -8,17 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench import album, dataset
 from bench.album import Album
-from bench.batches import Batches, DeviceData
 from bench.cell import WARM_UP_ERROR, WARM_UP_WINDOW, Cell
 from bench.dataset import Dataset
 from bench.evaluation import Evaluation
+from bench.feed import feeds, images_of
 from bench.learner import Learner
+from bench.loading import AT_NEED, Loading
 from bench.measure import Stopwatch, Wait, peak_memory
+from bench.passes import Passes, at_once
 from bench.plateau import Plateau
 from bench.probe import Probe
 from bench.replay import Replay, shared_pool
@@ -28,10 +28,6 @@ from bench.team import ALONE, Team
 
 if TYPE_CHECKING:
     from bench.accuracy import Accuracy
-    from bench.stream import Loading, Stream
-
-EVALUATION_BATCH = 500  # images: of 50 to 1,200 the fastest for ResNet-56 on digits, on a 2-core AMD EPYC
-GROUPS_EVALUATED = 2  # at once, of views of photographs: 500 hold five times what a step on groups of 32 does
 
 
 def train(cell: Cell, images: Dataset | Album | None = None, device: str = "cpu") -> Iterator[Evaluation]:
@@ -50,17 +46,6 @@ def train(cell: Cell, images: Dataset | Album | None = None, device: str = "cpu"
     while not training.ended:
         training.advance(training.next_evaluation)
         yield training.evaluate()
-
-
-def images_of(cell: Cell, source: Source, expected: str | None = None) -> Dataset | Album:
-    """The images that a cell trains on: as files where its recipe has `crop_size`, else as arrays.
-
-    `expected` is the checksum of files that were listed before and need not be listed again.
-
-    Raises:
-        DataError: when they are not there.
-    """
-    return album.load(source, expected=expected) if cell.recipe.crop_size else dataset.load(source)
 
 
 class Training:
@@ -84,7 +69,7 @@ class Training:
         *,
         probing: bool = False,
         wait: Wait = torch.cuda.Event.synchronize,
-        loading: Loading | None = None,
+        loading: Loading = AT_NEED,
         team: Team = ALONE,
     ) -> None:
         self.cell, self.device, self._team = cell, torch.device(device), team
@@ -92,13 +77,13 @@ class Training:
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         with self.stream():
             self._learner = Learner(cell, images.channels, images.classes, self.device, team)
-            self._data, self._batches = self._feeds(images, loading)
+            data, self._batches = feeds(cell, images, self.device, self._learner.layout, loading, team)
             self._learner.prepare(lambda: self._batches.at(0))
-            self._running, self._window, self._measured = (Tally(self.device) for _ in range(3))
+            self._running, self._window = Tally(self.device), Tally(self.device)
+            self._pool = shared_pool(self.device)
+            self._passes = Passes(self._learner.working, data, at_once(recipe), self.device, self._pool, team)
         self.probe = Probe(self.module) if probing and team.rank == 0 else None
-        self._pool = shared_pool(self.device)
         self._steps: dict[tuple[int, bool], Replay[list[Tensor]]] = {}
-        self._passes: dict[tuple[str, int], Replay[None]] = {}
         self._training, self._evaluating = Stopwatch(self.device, wait), Stopwatch(self.device, wait)
         self.iteration = 0
         self.diverged = False
@@ -106,18 +91,6 @@ class Training:
         self._plateau = Plateau()
         self._seconds_before = 0.0  # of training, at the previous evaluation
         self._evaluated = 0  # the iteration of the previous evaluation
-
-    def _feeds(self, images: Dataset | Album, loading: Loading | None) -> tuple[DeviceData | Stream, Batches | Stream]:
-        """Where evaluations' batches come from, and where training's do."""
-        recipe, seed, layout = self.cell.recipe, self.cell.seed, self._learner.layout
-        if not isinstance(images, Album):
-            data = DeviceData(images, recipe, self.device, layout, self._team)
-            return data, Batches(data, recipe, seed, self._team)
-        from bench.stream import Loading, Stream  # with torchvision, which takes 2 s to import
-
-        with self._team.led():
-            stream = Stream(images, recipe, seed, self.device, layout, loading or Loading(), self._team)
-        return stream, stream
 
     @property
     def loading(self) -> dict[str, Any] | None:
@@ -174,7 +147,8 @@ class Training:
         self._batches.seek(self.iteration)
         kind = self._batches.size(self.iteration), self._warming
         if kind not in self._steps:
-            self._steps[kind] = self._replay(partial(self._step, *kind))
+            capturing = self._team.size == 1
+            self._steps[kind] = Replay(partial(self._step, *kind), self.device, self._pool, capturing=capturing)
         gradients = self._steps[kind]()
         if self.probe and self.iteration in (0, self.next_evaluation - 1):
             self.probe.after_step(self.iteration, gradients)
@@ -182,9 +156,6 @@ class Training:
         if self._warming and self.iteration % WARM_UP_WINDOW == 0:
             self._warming = self._window.error() >= WARM_UP_ERROR
             self._window.reset()
-
-    def _replay(self, work: Callable[[], Any]) -> Replay[Any]:
-        return Replay(work, self.device, self._pool, capturing=self._team.size == 1)
 
     def _step(self, size: int, warming: bool) -> list[Tensor]:
         """One step on the next `size` images; returns the gradients. Nothing here may wait for the device."""
@@ -249,50 +220,18 @@ class Training:
             self._plateau = self._plateau.after(getattr(evaluation, f"{recipe.plateau_on}_error"), recipe)
         return evaluation
 
-    @property
-    def evaluation_batch(self) -> int:
-        """How many images an evaluation passes at once: where they are large, no more than hold what a step does."""
-        if not self.streamed:
-            return EVALUATION_BATCH
-        recipe = self.cell.recipe
-        return min(EVALUATION_BATCH, GROUPS_EVALUATED * (recipe.norm_batch or recipe.batch))
-
     def measure(self, part: str, first: int | None = None) -> Tally:
         """An eval-mode pass over a part (train, validation or test), un-augmented: all of it, or its `first` images.
 
-        Always of the net as it is now, also where its weights were changed by other hands. The first batch is computed
-        in the open, for a probe to hear. The processes of a team take turns at batches, and all get the sum.
+        Always of the net as it is now, also where its weights were changed by other hands.
         """
-        self.module.eval()
-        images = self._data.count(part)
-        end, batch = images if first is None else min(first, images), self.evaluation_batch
-        with self.stream(), torch.inference_mode():
-            self._learner.working.refresh()
-            self._measured.reset()
-            self._data.begin(part, end, batch)
-            for start in range(self._team.rank * batch, end, self._team.size * batch):
-                self._data.fetch()
-                self._pass(part, min(batch, end - start), openly=start == 0)
-            self._measured.sum_(self._team)
-            return self._measured.copy()
-
-    def _pass(self, part: str, size: int, *, openly: bool) -> None:
-        kind = part, size
-        if openly:
-            return self._measure_batch(*kind)
-        if kind not in self._passes:
-            self._passes[kind] = self._replay(partial(self._measure_batch, *kind))
-        return self._passes[kind]()
-
-    def _measure_batch(self, part: str, size: int) -> None:
-        images, labels = self._data.evaluation_batch(part, size)
-        logits = self._learner.working(images)
-        self._measured.add(logits, labels, F.cross_entropy(logits, labels))
+        with self.stream():
+            return self._passes.over(part, first)
 
     def test(self, protocol: str, told: Callable[[int], None] | None = None) -> Accuracy:
         """Test on an album's test images (`bench.protocols.test`); `told` hears how many are done, and may raise.
 
-        Each process of a team tests a share of them, of which this is the result.
+        Images are decoded as in training. Each process of a team tests a share of them, of which this is the result.
         """
         from bench import protocols
 
@@ -307,8 +246,9 @@ class Training:
                 crop=self.cell.recipe.crop_size,
                 normalise=feed.normalise,
                 device=self.device,
-                batch=self.evaluation_batch,
+                batch=self._passes.batch,
                 loaders=feed.loading.loaders,
+                decoding=self.cell.recipe.decoding,
                 told=told,
                 bad=feed.note_bad,
             )

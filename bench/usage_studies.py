@@ -9,6 +9,7 @@ from typing import Any
 from bench import commands, testing
 from bench.accuracy import PROTOCOLS
 from bench.arguments import add_arch, command, count, odd, price, seconds, span
+from bench.loading import BAD_IMAGES, FAIL
 
 RUN_EPILOG = """\
 A study is a file, or the name of one in ablations/. Only pending cells run; what is recorded is never run again.
@@ -127,8 +128,8 @@ def _add_run(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--bad-images",
-        choices=("fail", "skip"),
-        default="fail",
+        choices=BAD_IMAGES,
+        default=FAIL,
         help="what an image does that cannot be decoded: fail the cell, or be skipped and told of (default: fail)",
     )
     parser.add_argument("--no-analysis", action="store_true", help="do not record layers' responses and gradients")
@@ -201,8 +202,6 @@ def _add_evaluate(subparsers: Any) -> None:
     parser.add_argument(
         "--loaders", type=count(0, 1024), help="processes that decode (default: one a core for a GPU, else none)"
     )
-    parser.add_argument(
-        "--bad-images", choices=("fail", "skip"), default="fail", help="what cannot be decoded (default: fail)"
-    )
+    parser.add_argument("--bad-images", choices=BAD_IMAGES, default=FAIL, help="what cannot be decoded (default: fail)")
     parser.add_argument("--images", type=count(1), metavar="N", help="so many, evenly spaced (default: all)")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -5,8 +5,6 @@ Images are uint8 [3, H, W] on the CPU, from torchvision's decoders, which on dam
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -52,6 +50,3 @@ def centre(image: Tensor, crop: int) -> Tensor:
 def single(image: Tensor, crop: int) -> Tensor:
     """The one view of a plain test: the centre, where the shorter side is 256/224 of the crop."""
     return centre(scaled(image, test_side(crop)), crop)
-
-
-View = Callable[[Tensor], Tensor]

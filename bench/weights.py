@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.cell import Arch
-from bench.errors import InputError
+from bench.errors import InputError, in_a_line
 from bench.nets import ResNet, build
 
 COUNTER = "num_batches_tracked"  # of BN, which needs it for averages of another kind alone
@@ -50,8 +50,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     except UnpicklingError:  # whose text advises to load it all the same
         raise InputError(f"{path}: not a file of weights (damaged, or holds more than tensors by name)") from None
     except Exception as error:  # whatever is wrong with a file
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{path}: not a file of weights ({reason})") from None
+        raise InputError(f"{path}: not a file of weights ({in_a_line(error)})") from None
     if isinstance(content, dict) and isinstance(content.get("net"), dict):
         content = content["net"]
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -20,18 +20,17 @@ from bench.analysis import Slicing
 from bench.cell import Arch, Cell
 from bench.cost import cost_of
 from bench.dataset import Dataset
-from bench.errors import DataError
+from bench.errors import DataError, in_a_line
 from bench.evaluation import Evaluation
+from bench.feed import images_of
 from bench.host import Toolkit, cache_directory
+from bench.loading import Loading
 from bench.measure import Wait, peak_memory
 from bench.parts import replacing
 from bench.run import TESTS
 from bench.source import Source
 from bench.team import ALONE, Team
-from bench.train import Training, images_of
-
-if TYPE_CHECKING:
-    from bench.stream import Loading
+from bench.train import Training
 
 CHUNK_SECONDS = 0.25  # of steps between two looks at the clock: how soon a cell notices that it should stop
 SAVES_APART = 50  # checkpoints, by how long the last took to write: they take at most about 2 % of a cell's time
@@ -57,7 +56,7 @@ def run_cell(
     `checkpoint_seconds` (between two checkpoints at least, or 50 times what the last took; 0: one after each piece of
     work), `data_sha256` (what earlier runs saw, or None), `analysis` (whether
     to probe the layers), `net` (a path where to keep the trained net, or None), `loading` (the fields of a
-    `stream.Loading`, where the cell's images are of any size). `wait` is how it waits for an event of its stream. Of a
+    `Loading`, where the cell's images are of any size). `wait` is how it waits for an event of its stream. Of a
     `team` the first process alone sends evaluations, writes, and decides when; what it returns counts.
 
     Returns `curve`, and `layers` (the `names` of the layers and the fields of their `readings`, None without analysis),
@@ -201,19 +200,14 @@ def _keep(training: Training, path: Path, cell: Cell) -> None:
         torch.save({"cell_id": cell.id, "net": net}, temporary)
 
 
-def _loading(job: dict[str, Any]) -> Loading:
-    from bench.stream import Loading  # with torchvision, which takes 2 s to import
-
-    return Loading(**job.get("loading", {}))
-
-
 def _start(
     cell: Cell, images: Dataset | Album, job: dict[str, Any], wait: Wait, team: Team
 ) -> tuple[Training, list[Evaluation]]:
     """Where an earlier attempt left off, or the beginning; a checkpoint that cannot be used is set aside."""
 
+    loading = Loading(**job.get("loading", {}))
+
     def begin() -> Training:
-        loading = _loading(job) if cell.recipe.crop_size else None
         return Training(cell, images, job["device"], probing=job["analysis"], wait=wait, loading=loading, team=team)
 
     training, path = begin(), Path(job["checkpoint"])
@@ -248,7 +242,7 @@ def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
         DataError: when the data is not what the run saw, or the net is damaged or another cell's.
     """
     cell, images = prepare(job)
-    training = Training(cell, images, job["device"], loading=_loading(job) if cell.recipe.crop_size else None)
+    training = Training(cell, images, job["device"], loading=Loading(**job.get("loading", {})))
     path, slicing = Path(job["net"]), Slicing(**job["slicing"])
     try:
         with training.stream():
@@ -257,8 +251,7 @@ def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
                 raise ValueError(f"it is of cell {kept['cell_id']}")
             training.net.load_state_dict(kept["net"])
     except Exception as error:  # whatever is wrong with a file
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DataError(f"{path}: not the net of {cell.label} ({reason}); remove it to train again") from None
+        raise DataError(f"{path}: not the net of {cell.label} ({in_a_line(error)}); remove it to train again") from None
     points = []
     with training.stream():  # the weights are displaced between measurements
         for point in landscape.slices(training.net, lambda: training.measure("train", slicing.images), slicing):

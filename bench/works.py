@@ -24,11 +24,13 @@ from bench.cell import MOST_ITERATIONS, Cell
 from bench.cost import cost_of
 from bench.dataset import Dataset
 from bench.errors import FieldError
+from bench.feed import images_of
 from bench.floors import measure_ceilings, step_needs
+from bench.loading import Loading
 from bench.nets import build
 from bench.replay import Replay, shared_pool
 from bench.source import Source
-from bench.train import Training, images_of
+from bench.train import Training
 from bench.working import Working
 
 EVALUATED = 1000  # images a call of the evaluation
@@ -153,7 +155,7 @@ def _decoding(_: Benchmark, images: Dataset, __: torch.device) -> Work:
 
 
 def _loading(benchmark: Benchmark, images: Album, device: torch.device) -> Work:
-    from bench.stream import Loading, Stream  # with torchvision, which takes 2 s to import
+    from bench.stream import Stream  # with torchvision, which takes 2 s to import
 
     recipe, stream = benchmark.cell.recipe, _stream(device)
     if not recipe.crop_size:

@@ -158,7 +158,7 @@ def streamed(cell: Any, root: Path, team: Any, caller: Any) -> Any:
     from albums import an_album
 
     from bench import worker
-    from bench.stream import Loading
+    from bench.loading import Loading
     from bench.train import Training
 
     with team.led():

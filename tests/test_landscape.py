@@ -141,8 +141,8 @@ def test_the_centre_is_the_net_itself_over_the_first_training_images(training):
     (centre,) = (p for p in points if p.dimensions == 2 and p.a == p.b == 0)
     own = training.measure("train", 321)
     assert (centre.loss, centre.error, centre.images) == (own.loss(), own.error(), 321)
-    training._data.rewind()
-    images, labels = training._data.evaluation_batch("train", 1197)
+    training._passes.data.rewind()
+    images, labels = training._passes.data.evaluation_batch("train", 1197)
     net = copy.deepcopy(training.net).double().eval()
     with torch.inference_mode():
         logits = net(images[:321].double())

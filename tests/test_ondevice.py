@@ -3,6 +3,7 @@
 import contextlib
 import resource
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,14 +12,17 @@ from albums import an_album, jpeg, pages, photograph
 from images import encoded
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from bench import ondevice
+from bench import cuts, loader, ondevice
 from bench.cell import Recipe
 from bench.errors import DeviceError
-from bench.loader import Views, collate
+from bench.loader import Batch, Images
+from bench.loading import Loading
+from bench.ondevice import Files, as_read, batch_of
 from bench.pixels import statistics
-from bench.stream import Loading, Stream
+from bench.stream import Stream
 
-ITEMS = [(3, 40, 0.2, 0.7), (0, 0, 0.0, 0.0), (5, 45, 0.9, 0.1)]
+WINDOW, SINGLE = partial(cuts.window, crop=32), partial(cuts.single, crop=32)
+ITEMS = [(3, 40, 0.2, 0.7), (0, 37, 0.0, 0.0), (5, 45, 0.9, 0.1)]
 
 
 def decoder(files):
@@ -27,48 +31,56 @@ def decoder(files):
 
 
 def same(first, second):
-    return (first[0] == second[0]).all() and first[1].tolist() == second[1].tolist() and first[2] == second[2]
+    return torch.equal(first.pixels.cpu(), second.pixels) and all(
+        getattr(first, name) == getattr(second, name) for name in ("shapes", "labels", "bad")
+    )
 
 
-def test_views_are_those_of_the_loader(tmp_path):
-    made = Views(an_album(tmp_path).train, np.arange(20), 32)
-    files = ondevice.Files(made)
-    read = ondevice.as_read([files[item] for item in ITEMS])
-    assert same(ondevice.batch_of(read, made, decoder), collate([made[item] for item in ITEMS]))
+def read_of(part, items):
+    files = Files(part)
+    return as_read([files[item] for item in items])
 
 
-def test_what_it_cannot_decode_goes_the_loaders_way(tmp_path):
+@pytest.fixture(scope="module")
+def part(tmp_path_factory):
+    return an_album(tmp_path_factory.mktemp("album")).train
+
+
+@pytest.mark.parametrize(
+    ("cut", "items"),
+    [(WINDOW, ITEMS), (SINGLE, [(4,), (9,)]), (partial(cuts.whole, crop=16), [(0,), (1,)]), (WINDOW, [])],
+    ids=["window", "single", "whole", "nothing"],
+)
+def test_its_cuts_are_those_of_the_processes(part, cut, items):
+    made = Images(part, cut)
+    assert same(batch_of(read_of(part, items), made, decoder), Batch.of([made[item] for item in items]))
+
+
+@pytest.mark.parametrize("instead", [np.arange(6), None], ids=["another", "none"])
+def test_what_it_cannot_decode_goes_the_way_of_the_processes(tmp_path, instead):
     contents = [jpeg(photograph(number)) for number in range(6)]
     contents[0], contents[3] = encoded(np.asarray(photograph(0))), b"damaged"
     part = pages(tmp_path, contents, range(6))
     (tmp_path / "00005.JPEG").unlink()
-    made = Views(part, np.arange(6), 32)
-    files = ondevice.Files(made)
-    read = ondevice.as_read([files[item] for item in ITEMS])
+    made, read = Images(part, WINDOW, instead), read_of(part, ITEMS)
     assert read[1][2] == 0
-    found = ondevice.batch_of(read, made, decoder)
-    assert same(found, collate([made[item] for item in ITEMS]))
-    assert found[1].tolist() == [4, 0, 0] and [number for number, _ in found[2]] == [3, 5]
+    found = batch_of(read, made, decoder)
+    assert same(found, Batch.of([made[item] for item in ITEMS]))
+    assert found.labels == ([0] if instead is None else [4, 0, 0])
+    assert [number for number, _ in found.bad] == [3, 5] and "No such file" in found.bad[1][1]
 
 
-def test_batches_being_read_are_not_an_open_file_an_image(tmp_path):
+def test_batches_being_read_are_not_an_open_file_an_image(part):
     """A limit on open files that a few batches would pass, were each of their images a tensor."""
-    made = Views(an_album(tmp_path).train, np.arange(20), 32)
     few, many = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, few), many))
     try:
-        batches = torch.utils.data.DataLoader(
-            ondevice.Files(made),
-            batch_sampler=[[(number % 20, 0, 0.0, 0.0) for number in range(300)]] * 3,
-            collate_fn=ondevice.as_read,
-            num_workers=1,
-            multiprocessing_context="fork",
-        )
-        read = list(batches)
+        asked = [[(number % 20,) for number in range(300)]] * 3
+        read = list(loader.processes(Files(part), asked, as_read, loaders=1, ahead=2))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (few, many))
     assert [len(lengths) for _, lengths, _ in read] == [300] * 3
-    assert bytes(read[2][0].split(read[2][1])[41].numpy()) == made.pages.read(1)
+    assert bytes(read[2][0].split(read[2][1])[41].numpy()) == part.read(1)
 
 
 class Scripted:
@@ -107,14 +119,12 @@ def said(monkeypatch):
     return said
 
 
-def test_files_are_decoded_beside_the_training_which_comes_after(tmp_path, said):
+def test_files_are_decoded_beside_the_training_which_comes_after(part, said):
     """nvJPEG heeds no stream: what is queued where its memory comes from is done before it writes."""
-    made = Views(an_album(tmp_path).train, np.arange(20), 32)
-    files = ondevice.Files(made)
-    read = [ondevice.as_read([files[item]]) for item in ITEMS]
-    found = list(ondevice.Darkroom(torch.device("cuda")).batches(read, made))
+    made = Images(part, WINDOW)
+    found = list(ondevice.reader("gpu", torch.device("cuda"))(made, [[item] for item in ITEMS]))
     assert said == ["own waited for", "decoded on own", "training after own"] * 3
-    assert all(same(batch, collate([made[item]])) for batch, item in zip(found, ITEMS, strict=True))
+    assert all(same(batch, Batch.of([made[item]])) for batch, item in zip(found, ITEMS, strict=True))
 
 
 @pytest.mark.usefixtures("said")
@@ -147,30 +157,31 @@ def test_a_device_that_cannot_decode_is_told_of_at_once():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpus_decoder_is_close_to_the_cpus(tmp_path):
-    made = Views(an_album(tmp_path).train, np.arange(20), 32)
-    files = ondevice.Files(made)
-    read = ondevice.as_read([files[item] for item in ITEMS])
-    found = ondevice.batch_of(read, made, ondevice.gpu_decoder(torch.device("cuda")))
-    expected = collate([made[item] for item in ITEMS])
-    assert found[0].device.type == "cuda" and found[1].tolist() == expected[1].tolist()
-    assert (found[0].cpu().int() - expected[0].int()).abs().float().mean() < 2
+@pytest.mark.parametrize("loaders", [0, 2])
+@pytest.mark.parametrize("cut", ["ten", "whole"])
+def test_a_gpus_decoder_is_close_to_the_cpus(part, cut, loaders):
+    images = Images(part, partial(getattr(cuts, cut), crop=32))
+    asked = [[(number,) for number in range(first, first + 5)] for first in (0, 5)]
+    on_gpu = list(ondevice.reader("gpu", torch.device("cuda"))(images, iter(asked), loaders=loaders))
+    on_cpu = list(ondevice.reader("cpu", torch.device("cpu"))(images, iter(asked)))
+    for mine, theirs in zip(on_gpu, on_cpu, strict=True):
+        assert mine.pixels.device.type == "cuda" and (mine.labels, mine.shapes) == (theirs.labels, theirs.shapes)
+        assert (mine.pixels.cpu().int() - theirs.pixels.int()).abs().float().mean() < 2
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_that_lags_behind_gets_the_same_views(tmp_path):
+def test_a_gpu_that_lags_behind_gets_the_same_views(part):
     """With work before them on the training's stream, and with none: memory is not used before it is done with."""
-    made = Views(an_album(tmp_path).train, np.arange(20), 32)
-    files, room = ondevice.Files(made), ondevice.Darkroom(torch.device("cuda"))
-    read = [ondevice.as_read([files[(number, 40, 0.5, 0.5)] for number in range(20)][::step]) for step in (1, -1) * 8]
+    made, read = Images(part, SINGLE), ondevice.reader("gpu", torch.device("cuda"))
+    asked = [[(number,) for number in range(20)][::step] for step in (1, -1) * 8]
     seen = []
     for lag in (0, 10**7):
         with torch.cuda.stream(torch.cuda.Stream()):
             copies = []
-            for shown, _, _ in room.batches(read, made):
+            for batch in read(made, asked):
                 torch.cuda._sleep(lag)
-                copies.append(shown.clone())
+                copies.append(batch.pixels.clone())
             seen.append(torch.stack(copies).cpu())
     assert (seen[0] == seen[1]).all()
 

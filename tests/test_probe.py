@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from bench.cell import Arch, Cell, Recipe
 from bench.evaluation import MEASURED
 from bench.nets import build
+from bench.passes import EVALUATION_BATCH
 from bench.probe import Probe, deviation
-from bench.train import EVALUATION_BATCH, Training
+from bench.train import Training
 
 RECIPE = Recipe(iterations=8, batch=64, lr=0.05, drops=(6,), crop_padding=1, flip=False, eval_every=4, split="holdout")
 
@@ -60,8 +61,8 @@ def test_responses_are_those_of_a_forward_pass_written_out(digits, shortcut):
     for _ in range(2):
         training.advance(training.next_evaluation)
         training.evaluate()
-        training._data.rewind()
-        images, _ = training._data.evaluation_batch("train", EVALUATION_BATCH)
+        training._passes.data.rewind()
+        images, _ = training._passes.data.evaluation_batch("train", EVALUATION_BATCH)
         expected = responses_by_hand(training.net.state_dict(), images, shortcut)
         assert training.probe.readings[-1].response_std == pytest.approx(expected, rel=1e-4)
     assert [reading.iteration for reading in training.probe.readings] == [0, 4, 8]

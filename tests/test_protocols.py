@@ -10,7 +10,7 @@ import torchvision
 from pagesof import Pages, image, pages, png
 from torchvision.transforms.v2 import functional as transforms
 
-from bench import cuts, protocols, weights
+from bench import cuts, protocols, views, weights
 from bench.accuracy import PROTOCOLS, Accuracy
 from bench.cell import Arch
 from bench.errors import FieldError
@@ -151,16 +151,6 @@ def test_errors_are_those_counted_one_by_one(protocol, scores):
     assert run(net, crop, Pages(album.files, truth), protocol) == Accuracy(len(album), wrong1, wrong5)
 
 
-def test_ten_crops_are_torchvisions():
-    pixels = image(37, 61)
-    (ten,) = protocols._ten(pixels, 32)
-    scaled = torchvision.transforms.v2.Resize(37)(pixels)
-    assert torch.equal(ten, torch.stack(torchvision.transforms.v2.TenCrop(32)(scaled)))
-    corners = {(0, 0): 0, (0, 29): 1, (5, 0): 2, (5, 29): 3}
-    for (top, left), number in corners.items():
-        assert torch.equal(ten[number], pixels[:, top : top + 32, left : left + 32])
-
-
 def test_with_torchvisions_net_and_transforms_a_single_crop_scores_the_same(tmp_path, scores):
     torch.manual_seed(2)
     reference = torchvision.models.resnet18(weights=None, num_classes=9).eval()
@@ -172,15 +162,10 @@ def test_with_torchvisions_net_and_transforms_a_single_crop_scores_the_same(tmp_
     protocols.test(net, album, range(3), "single", crop=224, normalise=normalise, device="cpu", batch=2)
     with torch.inference_mode():
         for number in range(3):
-            theirs, ours = prepare(decoded(album, number)), protocols._single(decoded(album, number), 224)[0]
+            theirs, ours = prepare(decoded(album, number)), cuts.single(decoded(album, number), crop=224)[0]
             level = 1 / 255 / min(prepare.std)  # they resize in floating point and round, we in integers
             torch.testing.assert_close(normalise(ours)[0], theirs, rtol=0, atol=1.01 * level)
             torch.testing.assert_close(scores[number], reference(theirs[None]).softmax(1)[0], rtol=0, atol=1e-3)
-
-
-def test_the_papers_sides_and_others_in_proportion():
-    assert protocols.sides(224) == (224, 256, 384, 480, 640)
-    assert protocols.sides(112) == (112, 128, 192, 240, 320) and protocols.sides(32) == (32, 37, 55, 69, 91)
 
 
 @pytest.mark.parametrize("family", NETS)
@@ -212,7 +197,7 @@ def test_what_waits_is_bounded_and_classified_by_shapes(monkeypatch, scores):
     album = pages([(20 + number % 7, 31) for number in range(28)])
     run(net, crop, album, "multi-scale", batch=1_000)
     before = dict(scores)
-    of_one = sum(piece.nbytes for piece in protocols._whole(image(20, 31), crop))
+    of_one = sum(piece.nbytes for piece in cuts.whole(image(20, 31), crop=crop))
     monkeypatch.setattr(protocols, "WAITING", 2 * of_one)
     most, shapes = [], []
 
@@ -230,8 +215,8 @@ def test_what_waits_is_bounded_and_classified_by_shapes(monkeypatch, scores):
     monkeypatch.setattr(protocols, "_Batches", Watched)
     assert run(net, crop, album, "multi-scale", batch=20).images == 28
     assert max(most) > 1.5 * of_one  # it was reached
-    for (views, _, height, width), count in shapes:
-        assert count == 1 or views * count * height * width <= 20 * crop**2
+    for (several, _, height, width), count in shapes:
+        assert count == 1 or several * count * height * width <= 20 * crop**2
     assert max(count for _, count in shapes) > 2
     for number in range(28):
         torch.testing.assert_close(scores[number], before[number], rtol=1e-9, atol=1e-12)
@@ -315,7 +300,7 @@ def test_a_copy_in_bfloat16_computes_in_it(protocol, scores):
         assert scores[number].dtype is torch.float32 and not torch.equal(scores[number], exact[number])
         torch.testing.assert_close(scores[number], exact[number], rtol=0, atol=0.05)
     if protocol == "single":
-        image = protocols.views.single(decoded(album, 0), crop)[None]
+        image = views.single(decoded(album, 0), crop)[None]
         with torch.inference_mode():
             working.module.eval()
             logits = working(protocols.centred(mean_of(crop))(image))
@@ -360,12 +345,3 @@ def test_on_a_gpu_scores_are_the_same(protocol, scores):
     run(net.cuda(), crop, album, protocol, device="cuda", loaders=2)
     for number in before:
         torch.testing.assert_close(scores[number].cpu(), before[number], rtol=1e-6, atol=1e-9)
-
-
-def test_a_cut_is_handed_over_whole():
-    loaded = cuts._together([(0, 3, protocols._whole(image(20, 31), 16)), (1, -1, "why"), (2, 4, [])])
-    assert loaded.labels == [3, 4] and loaded.bad == [(1, "why")]
-    (label, pieces), last = loaded.images()
-    assert (label, last) == (3, (4, []))
-    expected = protocols._whole(image(20, 31), 16)
-    assert all(torch.equal(a, b) for a, b in zip(pieces, expected, strict=True))

@@ -10,8 +10,9 @@ from albums import an_album, jpeg, photograph
 from bench import pixels, views
 from bench.cell import Recipe
 from bench.errors import DataError, FieldError
+from bench.loading import Loading
 from bench.split import split
-from bench.stream import Draws, Loading, Stream
+from bench.stream import Draws, Stream
 
 RECIPE = Recipe(
     iterations=40, drops=(), eval_every=10, batch=6, crop_size=32, scale=(36, 48), crop_padding=0, colour="own"

@@ -16,9 +16,9 @@ from bench.batches import Batches
 from bench.cell import Arch, Cell, Recipe
 from bench.errors import DeviceError
 from bench.evaluation import MEASURED, Evaluation
+from bench.loading import Loading
 from bench.replay import Replay
 from bench.sgd import parameter_groups
-from bench.stream import Loading
 from bench.train import Training, train
 
 RECIPE = Recipe(
@@ -35,8 +35,8 @@ def a_cell(recipe: Recipe = RECIPE, **arch) -> Cell:
 
 def a_pass(training: Training, part: str) -> tuple[torch.Tensor, torch.Tensor]:
     """All of a part in one batch, as evaluations see it."""
-    training._data.rewind()
-    return training._data.evaluation_batch(part, len(training._data.part(part)))
+    training._passes.data.rewind()
+    return training._passes.data.evaluation_batch(part, len(training._passes.data.part(part)))
 
 
 def results(points: list[Evaluation]) -> list[dict]:
@@ -80,7 +80,7 @@ def test_steps_are_those_of_sgd_with_momentum_written_out_in_float64(digits, dec
     recipe = dataclasses.replace(RECIPE, weight_decay=0.01, decay_on=decay_on, drops=(2,), iterations=4)
     training = Training(a_cell(recipe, shortcut="B"), digits)
     reference = copy.deepcopy(training.net).double().train()
-    batches = Batches(training._data, recipe, 1)
+    batches = Batches(training._passes.data, recipe, 1)
     velocity = {name: torch.zeros_like(p) for name, p in reference.named_parameters()}
     for iteration in range(4):
         images, labels = batches.at(iteration)
@@ -128,7 +128,7 @@ def test_the_running_error_is_over_the_batches_since_the_last_evaluation(digits)
     handle = training.net.register_forward_hook(lambda *seen: logits.append(seen[2].detach()))
     for iteration in range(4):
         logits = []
-        labels = Batches(training._data, RECIPE, 1).at(iteration)[1]
+        labels = Batches(training._passes.data, RECIPE, 1).at(iteration)[1]
         training.advance(iteration + 1)
         wrong += (logits[0].argmax(1) != labels).sum().item()
         images += len(labels)
@@ -373,7 +373,7 @@ def test_a_group_is_normalised_alone(digits):
     recipe = dataclasses.replace(RECIPE, last_batch="drop", norm_batch=16, weight_decay=0.0, momentum=0.0)
     training = Training(a_cell(recipe, shortcut="B"), digits)
     reference = copy.deepcopy(training.net).double().train()
-    images, labels = Batches(training._data, recipe, 1).at(0)
+    images, labels = Batches(training._passes.data, recipe, 1).at(0)
     for shown, wanted in zip(images.double().split(16), labels.split(16), strict=True):
         (F.cross_entropy(reference(shown), wanted) / 4).backward()
     before = [p.detach().double().clone() for p in training.net.parameters()]

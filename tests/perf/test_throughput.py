@@ -10,7 +10,7 @@ import os
 import pytest
 import torch
 
-from bench import dataset, gang, study, train, works
+from bench import dataset, gang, passes, study, works
 from bench.benchmark import Benchmark
 from bench.cell import Arch, Cell, Recipe
 from bench.dataset import Dataset
@@ -105,7 +105,7 @@ def test_gangs(benchmark, images, depth, size):
 @pytest.mark.parametrize("size", [500, 1_000, 2_000, 5_000] if GPU else [500])
 def test_an_evaluation(benchmark, images, size, monkeypatch):
     """A whole pass over every part, by the batch."""
-    monkeypatch.setattr(train, "EVALUATION_BATCH", size)
+    monkeypatch.setattr(passes, "EVALUATION_BATCH", size)
     training = a_training(images)
     benchmark.extra_info["images"] = len(images.train_labels) + len(images.test_labels)
 
