@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import threading
-import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
-from bench.nvml import SLOWDOWNS, THERMAL, Gauge, Reading
+from bench.nvml import SLOWDOWNS, THERMAL, Reading
 
-INTERVAL = 0.05  # seconds between two polls
 POLLED = ("sm_clock_mhz", "temperature_celsius", "other_computing")
 INVALID = (*THERMAL, *SLOWDOWNS)  # under which a GPU does not work as it normally does
 
@@ -82,37 +77,3 @@ def _known(readings: Sequence[Reading], name: str) -> list[Any]:
 def _gain(before: Any, after: Any) -> Any:
     """What a counter gained; None where an end is unknown or it began anew in between."""
     return None if before is None or after is None or after < before else after - before
-
-
-class Sampler:
-    """Reads a gauge when entered and left, and polls it from a thread in between; `span` then says what passed.
-
-    Of an absent GPU there is nothing to poll, and no thread.
-    """
-
-    span: Span
-
-    def __init__(self, gauge: Gauge, own_pids: Set[int] | None = None, interval: float = INTERVAL) -> None:
-        self._gauge, self._interval = gauge, interval
-        self._own = frozenset({os.getpid()}) if own_pids is None else own_pids
-        self._polls: list[Reading] = []
-        self._ended = threading.Event()
-        self._thread = None if gauge.absent else threading.Thread(target=self._poll, name="nvml", daemon=True)
-
-    def __enter__(self) -> Sampler:
-        self._first = self._gauge.read(self._own)
-        self._began = time.perf_counter()
-        if self._thread:
-            self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        seconds = time.perf_counter() - self._began
-        self._ended.set()
-        if self._thread:
-            self._thread.join()
-        self.span = Span.between(self._first, self._gauge.read(self._own), self._polls, seconds)
-
-    def _poll(self) -> None:
-        while not self._ended.wait(self._interval):
-            self._polls.append(self._gauge.read(self._own, POLLED))

@@ -1,13 +1,9 @@
-"""What passed on a GPU: from made-up readings, and with a sampler on a scripted library."""
-
-import threading
-import time
+"""What passed on a GPU, from made-up readings."""
 
 import pytest
-from fakenvml import FakeNvml
 
-from bench.nvml import Reading, open_gauge
-from bench.span import Sampler, Span
+from bench.nvml import Reading
+from bench.span import Span
 
 QUIET = {
     "software power cap": 100.0,
@@ -80,42 +76,3 @@ def test_clocks_are_those_of_the_polls():
     assert (passed.sm_clock_mhz_mean, passed.sm_clock_mhz_median) == (pytest.approx(1953.333, abs=0.001), 1980)
     assert (passed.temperature_celsius_max, passed.polls) == (80, 3)
     assert span(ends, ends).sm_clock_mhz_mean == 300
-
-
-def test_a_sampler_sees_what_happens_inside():
-    library = FakeNvml()
-    with open_gauge("GPU-a", library) as gauge, Sampler(gauge, {1}, interval=0.001) as sampler:
-        library.clock, library.celsius, library.computing = 1500, 91, [1, 2]
-        deadline = time.monotonic() + 20
-        while len(sampler._polls) < 3 and time.monotonic() < deadline:
-            time.sleep(0.001)
-        library.millijoules += 9_000
-        library.counters[270] += 40_000_000
-        library.clock, library.celsius, library.computing = 1980, 60, [1]
-    passed = sampler.span
-    assert passed.polls >= 3 and passed.seconds > 0
-    assert (passed.joules, passed.temperature_celsius_max, passed.other_computing) == (9.0, 91, 1)
-    assert passed.sm_clock_mhz_median < 1980
-    assert passed.trouble() == "hardware thermal slowdown for 0.04 s; 1 other process on the GPU"
-    assert "nvml" not in {thread.name for thread in threading.enumerate()}
-
-
-def test_a_sampler_of_a_gpu_that_gets_lost():
-    library = FakeNvml()
-    with open_gauge("GPU-a", library) as gauge, Sampler(gauge, interval=0.001) as sampler:
-        library.lost = True
-    assert sampler.span.joules is None and sampler.span.unread["energy_joules"] == "GPU is lost"
-
-
-def test_a_sampler_of_no_gpu_starts_no_thread():
-    before = threading.active_count()
-    with open_gauge(None) as gauge, Sampler(gauge) as sampler:
-        assert threading.active_count() == before
-    assert sampler.span.polls == 0 and sampler.span.trouble() is None
-
-
-def test_what_is_measured_may_raise():
-    library = FakeNvml()
-    with pytest.raises(ZeroDivisionError), open_gauge("GPU-a", library) as gauge, Sampler(gauge) as sampler:
-        raise ZeroDivisionError
-    assert sampler.span.joules == 0.0 and library.opened == 0
