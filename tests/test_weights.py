@@ -46,10 +46,19 @@ def same(net, reference, side=64):
     torch.testing.assert_close(ours, logits, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("depth", [18, 34, 50])
 def test_logits_are_torchvisions(depth, saved):
     reference = theirs(depth)
     same(weights.load(saved(reference.state_dict()), arch(depth)), reference)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_every_weight_has_its_place(depth):
+    """The deepest are made of the same blocks, more often: names and shapes tell where each goes."""
+    with torch.device("meta"):
+        reference = getattr(torchvision.models, f"resnet{depth}")(num_classes=10)
+    mine, other = build(arch(depth), device="meta").state_dict(), reference.state_dict()
+    assert {name: value.shape for name, value in mine.items()} == {name: value.shape for name, value in other.items()}
 
 
 def test_of_the_original_stride_too(saved):
