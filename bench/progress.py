@@ -89,6 +89,13 @@ class Tracker:
         self._ended += 1
         self.states[cell] = _State(result.outcome, 1.0, result.final_train_error)
 
+    def ended_elsewhere(self, cell: Cell, outcome: str) -> None:
+        """Mark how it ended; it is not this sweep's work."""
+        self._done_before += self._work[cell] * (1.0 - self.states[cell].part)
+        self._reach(cell, 1.0)
+        self._ended += 1
+        self.states[cell] = _State(outcome, 1.0)
+
     def tick(self) -> None:
         """Nothing moves by itself."""
 
@@ -130,6 +137,12 @@ class Lines(Tracker):
         train = f", training error {percent(result.final_train_error)}" if result.final_train_error is not None else ""
         line = f"{cell.label}: {result.outcome}{error}{train}, {duration(result.wall_seconds)}; {self.summary()}"
         self.console.print(Text(line), soft_wrap=True)
+        self._said = time.monotonic()
+
+    def ended_elsewhere(self, cell: Cell, outcome: str) -> None:
+        """Say how it ended."""
+        super().ended_elsewhere(cell, outcome)
+        self.console.print(Text(f"{cell.label}: {outcome}, run by another resbench; {self.summary()}"), soft_wrap=True)
         self._said = time.monotonic()
 
     def tick(self) -> None:

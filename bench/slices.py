@@ -11,7 +11,7 @@ from typing import Any
 from bench import forecast, run
 from bench.analysis import SlicePoint, Slicing
 from bench.cell import Cell
-from bench.errors import InputError
+from bench.errors import InputError, StoreError
 from bench.interruption import interruptible
 from bench.matrix import one_a_net
 from bench.pool import Died, Event, Pool, Returned, Task
@@ -48,7 +48,11 @@ def take(
         DataError, DeviceError, StoreError: when it cannot start or the slices cannot be written.
     """
     rows = _done(cells, store)
-    with store.writing(), interruptible():
+    with store.writing() as leases, interruptible():
+        taken = leases.take(cell.id for cell in cells)
+        for cell in cells:
+            if cell.id not in taken:
+                raise StoreError(f"{store.root}: another resbench works on {cell.label}; wait for it")
         missing = sum(not store.net(cell.id, rows[cell.id]["run_id"]).exists() for cell in cells)
         if missing:
             told(f"of {len(cells)} nets {missing} were not kept (resbench run --keep-nets) and are trained again first")

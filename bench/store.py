@@ -6,6 +6,7 @@ layers/, slices/                  likewise: its layers at each evaluation, and i
 nets/<cell id>-<run id>.pt        its trained net, where it was kept.
 hosts/<host id>.parquet           one row: a machine that rows refer to.
 checkpoints/, logs/               of cells under way; no table, safe to delete between runs.
+.orchestrators/, .lock            who runs which cell now (`bench.leases`).
 .index/                           copies of many part files in one, made from them alone, safe to delete.
 """
 
@@ -28,6 +29,7 @@ from bench.errors import StoreError
 from bench.evaluation import Evaluation
 from bench.host import Host
 from bench.index import Index
+from bench.leases import Leases
 from bench.parts import replacing, sync
 from bench.run import Run, row
 from bench.schema import TYPES, fields_of
@@ -167,29 +169,23 @@ class Store:
         return self.root / "logs" / f"{cell_id}.log"
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold the folder for one orchestrator, and clear what a killed one left half-written.
+    def writing(self) -> Iterator[Leases]:
+        """Write, within, what is leased; the first orchestrator of several clears what a killed one left half-written.
 
         Raises:
-            StoreError: when another orchestrator holds it, or the folder cannot be written.
+            StoreError: when the folder cannot be written.
         """
-        from filelock import FileLock, Timeout
-
         with _storing(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.root / ".lock")
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                raise StoreError(f"{self.root}: another resbench writes here; wait for it, or use --results") from None
-        try:
-            self._clear_leftovers()
-            yield
+        leases = Leases(self.root)
+        with leases.owned():
+            with leases.held():
+                if not leases.others():
+                    self._clear_leftovers()
+            yield leases
             with contextlib.suppress(StoreError):  # what was run is recorded; who reads it is told what is damaged
                 for name in ("runs", "curves"):
                     self._index(name).refresh(self._parts(name))
-        finally:
-            lock.release()
 
     def _clear_leftovers(self) -> None:
         for temporary in self.root.glob("*/.*.tmp"):

@@ -13,10 +13,12 @@ from bench import forecast, host, run, sizing
 from bench.analysis import layers_of
 from bench.attempts import Attempt, Attempts
 from bench.cell import Cell
+from bench.elsewhere import Elsewhere
 from bench.errors import DataError
 from bench.evaluation import Evaluation
 from bench.forecast import Cost, Costs
 from bench.interruption import interruptible
+from bench.leases import Leases
 from bench.loading import FAIL
 from bench.pool import Died, Event, Returned, Sent, Task
 from bench.run import Run
@@ -74,6 +76,9 @@ class Watcher(Protocol):
     def ended(self, cell: Cell, result: Run) -> None:
         """A cell's row is recorded."""
 
+    def ended_elsewhere(self, cell: Cell, outcome: str) -> None:
+        """Another orchestrator recorded a cell's row."""
+
     def tick(self) -> None:
         """Time passes."""
 
@@ -95,11 +100,11 @@ def sweep(
         Interrupted: on SIGINT or SIGTERM, within seconds; a rerun continues from checkpoints.
         DataError, DeviceError, StoreError: when the sweep cannot start or its results cannot be written.
     """
-    with store.writing(), interruptible():
+    with store.writing() as leases, interruptible():
         waiting, recorded, attempts = pending(cells, store)
         outcomes = list(recorded.values())
         if waiting:
-            outcomes += _Sweep(waiting, recorded, attempts, sources, store, options, watcher).run(cells)
+            outcomes += _Sweep(waiting, recorded, attempts, sources, store, leases, options, watcher).run(cells)
         return {outcome: outcomes.count(outcome) for outcome in run.OUTCOMES if outcome in outcomes}
 
 
@@ -111,9 +116,11 @@ class _Sweep:
         attempts: dict[str, int],
         sources: dict[str, Source],
         store: Store,
+        leases: Leases,
         options: Options,
         watcher: Watcher,
     ) -> None:
+        self._leases, self._elsewhere = leases, Elsewhere(store, leases, attempts, watcher.note)
         self._recorded, self._attempts = recorded, attempts
         self._sources, self._store, self._options, self._watcher = sources, store, options, watcher
         check_shares(waiting, options.devices)
@@ -137,8 +144,9 @@ class _Sweep:
         self._watcher.begin(cells, self._recorded, self._costs, place)
         outcomes: list[str] = []
         try:
-            while self._queue or self._under_way:
+            while self._queue or self._under_way or self._elsewhere:
                 self._fill()
+                outcomes += self._hear()
                 for attempt, event in self._under_way.wait(0.25):
                     self._fill()  # a core that is free works while tables are written
                     outcomes += self._handle(attempt, event)
@@ -151,7 +159,17 @@ class _Sweep:
 
     def _fill(self) -> None:
         while self._queue and (slot := self._under_way.free):
-            self._start(slot, *self._queue.popleft())
+            cells, number = self._queue.popleft()
+            if mine := self._elsewhere.claim(cells):
+                self._start(slot, mine, number)
+
+    def _hear(self) -> list[str]:
+        """The outcomes of cells that ended elsewhere; those that nobody runs any more are run here."""
+        ended, lapsed = self._elsewhere.look()
+        self._queue.extend(([cell], 1) for cell in lapsed)
+        for cell, outcome in ended:
+            self._watcher.ended_elsewhere(cell, outcome)
+        return [outcome for _, outcome in ended]
 
     def _gang_size(self, waiting: list[Cell], *, on_gpu: bool) -> Callable[[Cell], int]:
         if not on_gpu or self._options.devices > 1:
@@ -272,10 +290,12 @@ class _Sweep:
         )
         layers = layers_of(**told["layers"]) if told.get("layers") else []
         net = self._store.unclaimed_net(cell.id) if answer and self._options.keep_nets else None
-        self._store.commit(cell, result, curve, layers, net)
-        if not death:  # otherwise the checkpoint lets a rerun go on from where it died
-            self._store.checkpoint(cell.id).unlink(missing_ok=True)
-            self._store.log(cell.id).unlink(missing_ok=True)
+        with self._leases.held():
+            self._store.commit(cell, result, curve, layers, net)
+            if not death:  # otherwise the checkpoint lets a rerun go on from where it died
+                self._store.checkpoint(cell.id).unlink(missing_ok=True)
+                self._store.log(cell.id).unlink(missing_ok=True)
+        self._leases.release([cell.id])
         self._watcher.ended(cell, result)
         return outcome
 

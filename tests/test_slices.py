@@ -96,8 +96,9 @@ def test_cells_that_are_not_done_are_refused(tmp_path):
     assert not store.root.joinpath(".lock").exists()
 
 
-def test_a_held_folder_is_refused(store):
-    with store.writing(), pytest.raises(StoreError, match="another resbench"):
+def test_a_cell_that_another_works_on_is_refused(store):
+    with store.writing() as leases, pytest.raises(StoreError, match="another resbench works on"):
+        leases.take([CELL.id])
         take([CELL], SOURCES, Store(store.root), ONE, print)
 
 
