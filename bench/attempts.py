@@ -81,6 +81,15 @@ class Attempts:
         """The slot where the next task may start, if there is one."""
         return next(iter(self._free), None)
 
+    @property
+    def places(self) -> int:
+        """How many slots there are, taken or free."""
+        return len(self._free) + len(self._tasks)
+
+    def withdraw(self, slot: Slot) -> None:
+        """Start nothing more in a slot like this that is free."""
+        self._free = [free for free in self._free if free != slot]
+
     def start(self, task: Task, slot: Slot, cells: Sequence[Cell], number: int) -> None:
         """Start the `number`-th attempts at cells, as one task; the key of a cell's own is its id."""
         self._pool.start(task)

@@ -194,6 +194,23 @@ def gpus(nvml: Any = None, environment: dict[str, str] | None = None) -> list[Gp
     return _visible(found, environment["CUDA_VISIBLE_DEVICES"])
 
 
+def has_gpu(uuid: str, nvml: Any = None) -> bool:
+    """Whether a GPU that was seen is there still: one that fell off its bus is not, nor any without a driver."""
+    if nvml is None:
+        import pynvml as nvml
+    gone = {nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_NOT_FOUND}
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return False
+    try:
+        return bool(nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetHandleByUUID(uuid)))
+    except nvml.NVMLError as error:
+        return error.value not in gone  # what it does not tell of is not gone
+    finally:
+        nvml.nvmlShutdown()
+
+
 def _visible(found: list[Gpu], listed: str) -> list[Gpu]:
     chosen: list[Gpu] = []
     for entry in (part.strip() for part in listed.split(",")):

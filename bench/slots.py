@@ -11,6 +11,7 @@ from bench.cell import Cell
 from bench.errors import DeviceError
 from bench.source import Source
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 CONNECTIONS = ("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # of its 8, streams of a larger gang would wait for each other
 
 
@@ -65,9 +66,15 @@ def slots(gpus: Sequence[host.Gpu], workers: int | None, devices: int = 1) -> li
     if devices > len(gpus):
         raise DeviceError(f"--devices {devices}: there {'is 1 GPU' if len(gpus) == 1 else f'are {len(gpus)} GPUs'}")
     together = [gpus[start : start + devices] for start in range(0, len(gpus) - devices + 1, devices)]
-    visible = [("CUDA_VISIBLE_DEVICES", ",".join(gpu.uuid for gpu in some)) for some in together]
+    visible = [(VISIBLE, ",".join(gpu.uuid for gpu in some)) for some in together]
     pinned = [Slot("cuda:0", (which, CONNECTIONS), devices) for which in visible]
     return [pinned[i % len(pinned)] for i in range(workers or len(pinned))]
+
+
+def fallen_away(slot: Slot) -> str | None:
+    """The GPU of a slot that the system has no longer, by its UUID; None where all are there."""
+    uuids = [uuid for name, value in slot.environment if name == VISIBLE for uuid in value.split(",")]
+    return next((uuid for uuid in uuids if not host.has_gpu(uuid)), None)
 
 
 def check_shares(cells: Sequence[Cell], devices: int) -> None:

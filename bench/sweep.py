@@ -14,7 +14,7 @@ from bench.analysis import layers_of
 from bench.attempts import Attempt, Attempts
 from bench.cell import Cell
 from bench.elsewhere import Elsewhere
-from bench.errors import DataError
+from bench.errors import DataError, DeviceError
 from bench.evaluation import Evaluation
 from bench.forecast import Cost, Costs
 from bench.interruption import interruptible
@@ -22,7 +22,7 @@ from bench.leases import Leases
 from bench.loading import FAIL
 from bench.pool import Died, Event, Returned, Sent, Task
 from bench.run import Run
-from bench.slots import Slot, check_gpus, check_shares, choose_gpus, slots
+from bench.slots import Slot, check_gpus, check_shares, choose_gpus, fallen_away, slots
 from bench.source import Source
 from bench.store import Store
 
@@ -148,7 +148,8 @@ class _Sweep:
                 self._fill()
                 outcomes += self._hear()
                 for attempt, event in self._under_way.wait(0.25):
-                    self._fill()  # a core that is free works while tables are written
+                    if not isinstance(event, Died):  # else its GPU may be gone
+                        self._fill()  # a core that is free works while tables are written
                     outcomes += self._handle(attempt, event)
                 self._watcher.tick()
         finally:
@@ -243,6 +244,9 @@ class _Sweep:
             curve = [Evaluation(**point) for point in event.value["curve"]]
             outcome = run.DIVERGED if curve and curve[-1].diverged else run.DONE
             return [self._record(attempt, curve, outcome, answer=event.value)]
+        if event.cause == "error" and (gpu := fallen_away(attempt.slot)):
+            self._lose(gpu, attempt)
+            return []
         if event.cause not in ("refused", "stopped") and attempt.number <= self._options.retries:
             self._watcher.note(f"{attempt.cell.label}: {event.reason}; trying again")
             self._queue.appendleft(([attempt.cell], attempt.number + 1))  # alone: no other cell can be the reason
@@ -252,6 +256,20 @@ class _Sweep:
         outcome = event.cause if event.cause in run.OUTCOMES else run.FAILED
         curve = [attempt.curve[iteration] for iteration in sorted(attempt.curve)]
         return [self._record(attempt, curve, outcome, death=event)]
+
+    def _lose(self, gpu: str, attempt: Attempt) -> None:
+        """Go on without a GPU that fell away; that a cell died with it is not the cell's fault.
+
+        Raises:
+            DeviceError: where it was the last.
+        """
+        self._under_way.withdraw(attempt.slot)
+        self._queue.appendleft(([attempt.cell], attempt.number))
+        if not self._under_way.places:
+            raise DeviceError(
+                f"{gpu} has fallen away and no other is left; what ended is recorded: run again to continue"
+            )
+        self._watcher.note(f"{gpu} has fallen away: going on without it; {attempt.cell.label} is tried elsewhere")
 
     def _record(
         self,

@@ -162,6 +162,15 @@ def trouble_by_depth(job: dict[str, Any], caller: Any) -> Any:
     return worker.run_cell(job, caller)
 
 
+def train_but_on_gpu_a(job: dict[str, Any], caller: Any) -> Any:
+    """Train, but on one GPU fail as where it is lost."""
+    from bench import worker
+
+    if os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-a":
+        raise RuntimeError("CUDA error: device lost")
+    return worker.run_cell(job, caller)
+
+
 def die_after_one_of_a_gang(job: dict[str, Any], caller: Any) -> None:
     """Train the first cell of a gang, then be killed."""
     from bench import gang

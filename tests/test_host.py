@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pynvml
 import pytest
 from fakenvml import FakeNvml
 from synthetic import a_host
@@ -137,3 +138,18 @@ def test_the_memory_that_is_available(tmp_path):
     assert host.available_memory(tmp_path) == 2 * 2**20
     (group / "memory.max").write_text("1500000\n")
     assert host.available_memory(tmp_path) == 500_000
+
+
+@pytest.mark.parametrize(
+    ("nvml", "there"),
+    [
+        (FakeNvml(("GPU-a", "GPU-b")), True),
+        (FakeNvml(("GPU-b",)), False),
+        (FakeNvml(failing={"nvmlDeviceGetHandleByUUID": pynvml.NVML_ERROR_GPU_IS_LOST}), False),
+        (FakeNvml(failing={"nvmlDeviceGetHandleByUUID": pynvml.NVML_ERROR_NO_PERMISSION}), True),
+        (FakeNvml(failing=["nvmlInit"]), False),
+    ],
+)
+def test_whether_a_gpu_is_there_still(nvml, there):
+    assert host.has_gpu("GPU-a", nvml) is there
+    assert nvml.opened == 0

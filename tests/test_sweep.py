@@ -425,3 +425,38 @@ def test_how_many_train_best_at_once_is_measured_for_each_net_with_several_cells
     cells = [a_cell(seed=seed) for seed in range(3)] + [a_cell(shortcut="none")]
     assert run(cells, Store(tmp_path / "results"))[0] == {"done": 4}
     assert asked == [{cells[0].net: 2}]
+
+
+# A GPU that falls away.
+
+
+def _fragile(monkeypatch, *uuids):
+    """Slots on GPUs by name (cells train on the CPU all the same), of which GPU-a is gone from the first death on."""
+    pinned = [Slot("cpu", (("CUDA_VISIBLE_DEVICES", uuid),)) for uuid in uuids]
+    monkeypatch.setattr(module, "slots", lambda *_: pinned)
+    monkeypatch.setattr(host, "has_gpu", lambda uuid: uuid != "GPU-a")
+
+
+def test_a_gpu_that_falls_away_costs_no_cell(store, monkeypatch):
+    _fragile(monkeypatch, "GPU-a", "GPU-b")
+    cells = [a_cell(seed=seed) for seed in range(4)]
+    outcomes, watcher = run(cells, store, entry="children:train_but_on_gpu_a", retries=0)
+    assert outcomes == {"done": 4}
+    (note,) = [note for note in watcher.notes if "GPU" in note]
+    assert note.startswith("GPU-a has fallen away: going on without it; ResNet-8-A, seed ")
+    assert {row["attempts"] for row in store.runs().to_pylist()} == {1}  # it was not the cell's fault
+
+
+def test_without_the_last_gpu_the_sweep_ends_and_says_so(store, monkeypatch):
+    _fragile(monkeypatch, "GPU-a")
+    with pytest.raises(DeviceError, match="GPU-a has fallen away and no other is left; what ended is recorded"):
+        run([a_cell(), a_cell(seed=1)], store, entry="children:train_but_on_gpu_a")
+    assert len(store.runs()) == 0
+
+
+def test_an_error_on_a_gpu_that_is_there_is_the_cells(store, monkeypatch):
+    _fragile(monkeypatch, "GPU-a")
+    monkeypatch.setattr(host, "has_gpu", lambda _: True)
+    assert run([a_cell()], store, entry="children:train_but_on_gpu_a", retries=1)[0] == {"failed": 1}
+    (row,) = store.runs().to_pylist()
+    assert (row["attempts"], row["error"]) == (2, "RuntimeError: CUDA error: device lost")
