@@ -177,16 +177,8 @@ class History:
     def _read(self, name: str, schema: pa.Schema) -> pa.Table:
         folder = self.root / name
         names = {path.name for path in folder.glob("*.parquet") if not path.name.startswith((".", "_"))}
-        index = Index(folder, self.root / ".index" / f"{name}.arrow", schema, ("part",))
-        table = index.read(names, schema.names)
-        versions = zip(table["schema_version"].to_pylist(), map(str, table["part"].to_pylist()), strict=True)
-        newest, part = max(((v, part) for v, part in versions if v is not None), default=(VERSION, ""))
-        if newest > VERSION:
-            raise StoreError(
-                f"{folder / part}.parquet: of schema version {newest}, and this resbench reads up to {VERSION}; "
-                "upgrade resbench to read it"
-            )
-        return table
+        index = Index(folder, self.root / ".index" / f"{name}.arrow", schema, ("part",), VERSION)
+        return index.read(names, schema.names)
 
 
 def _row(sample: Sample) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """A copy of many part files in one, so that they need not be opened one by one: made from them alone, safe to delete.
 
 It has the rows of the files it has seen, and of each file its size and time of change: a file that differs in either is
-read again, one that is gone does not count. The part files stay the truth.
+read again, one that is gone does not count. The part files stay the truth; its last bytes are a checksum of the others.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 from bench import parts
 
 MANY = 200  # files not in the copy, from which on it is written anew
+_CHECKSUM = hashlib.sha256().digest_size
 _log = logging.getLogger(__name__)
 
 State = list[int]  # of a file: its size in bytes and its time of change in ns
@@ -28,25 +30,27 @@ State = list[int]  # of a file: its size in bytes and its time of change in ns
 class Index:
     """The copy of one folder's part files, kept at `path`.
 
-    Files are named by their rows: `<cell id>.parquet` with the key ("cell_id",), and so on, joined by hyphens.
+    Files are named by their rows: `<cell id>.parquet` with the key ("cell_id",), and so on, joined by hyphens. One of a
+    schema version above `newest` is refused.
     """
 
     folder: Path
     path: Path
     schema: pa.Schema
     key: tuple[str, ...]
+    newest: int
 
     def read(self, names: Set[str], columns: Sequence[str]) -> pa.Table:
         """These columns of the rows of the files `names`, ordered by file.
 
         Raises:
-            StoreError: naming the part file that is damaged or no table of ours.
+            StoreError: as `parts.read` does.
         """
         wanted = pa.schema([self.schema.field(column) for column in columns])
         if len(names) < MANY:
-            return parts.read([self.folder / name for name in sorted(names)], wanted)
+            return parts.read([self.folder / name for name in sorted(names)], wanted, self.newest)
         known, fresh, missing = self.refresh(names)
-        rest = parts.read([self.folder / name for name in missing], wanted)
+        rest = parts.read([self.folder / name for name in missing], wanted, self.newest)
         needed = list(dict.fromkeys([*columns, *self.key]))
         return self._sorted(pa.concat_tables([self._of_files(known.select(needed), fresh).select(columns), rest]))
 
@@ -54,7 +58,7 @@ class Index:
         """Bring the copy up to date where many of the files `names` are not in it; the copy, those in it, those not.
 
         Raises:
-            StoreError: naming the part file that is damaged or no table of ours.
+            StoreError: as `parts.read` does.
         """
         known, files = self._open()
         relevant = files.keys() | names
@@ -64,7 +68,7 @@ class Index:
         missing = sorted(states.keys() & names - fresh)
         if len(missing) < MANY:
             return known, fresh & names, missing
-        new = parts.read([self.folder / name for name in missing], self.schema)
+        new = parts.read([self.folder / name for name in missing], self.schema, self.newest)
         known = pa.concat_tables([self._of_files(known, fresh), new]).combine_chunks()
         self._save(known, {name: states[name] for name in fresh.union(missing)})
         return known, names & states.keys(), []
@@ -80,26 +84,29 @@ class Index:
         return table.filter(pc.is_in(joined, value_set=stems))
 
     def _open(self) -> tuple[pa.Table, dict[str, State]]:
-        """The copy as it is; nothing where there is none, or none of this schema."""
+        """The copy as it is; nothing where there is none, or none that is whole and of this schema."""
         try:
             with pa.memory_map(str(self.path)) as source:
-                table = pa.ipc.open_file(source).read_all()
-            files = json.loads(table.schema.metadata[b"files"])
-            if table.schema.remove_metadata().equals(self.schema):
-                return table.replace_schema_metadata(None), files
+                content = source.read_buffer()
+            rows, checksum = content[:-_CHECKSUM], content[-_CHECKSUM:]
+            if hashlib.sha256(rows).digest() == checksum.to_pybytes():
+                table = pa.ipc.open_file(rows).read_all()
+                told = json.loads(table.schema.metadata[b"files"])
+                if table.schema.remove_metadata().equals(self.schema) and told["newest"] == self.newest:
+                    return table.replace_schema_metadata(None), told["files"]
         except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
             pass
         return self.schema.empty_table(), {}
 
     def _save(self, table: pa.Table, files: dict[str, State]) -> None:
-        table = table.replace_schema_metadata({"files": json.dumps(files)})
+        table = table.replace_schema_metadata({"files": json.dumps({"newest": self.newest, "files": files})})
         try:
-            with (
-                parts.replacing(self.path) as temporary,
-                pa.OSFile(str(temporary), "wb") as sink,
-                pa.ipc.new_file(sink, table.schema) as writer,
-            ):
-                writer.write_table(table)
+            with parts.replacing(self.path) as temporary:
+                with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+                    writer.write_table(table)
+                with temporary.open("r+b") as file:
+                    checksum = hashlib.file_digest(file, "sha256").digest()
+                    file.write(checksum)
         except OSError as error:  # a folder that is read only: the files are opened again next time
             _log.info("%s is not written: %s", self.path, error)
 

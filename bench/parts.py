@@ -1,51 +1,101 @@
-"""Many small parquet files as one table: a file a run, so that writing one never touches another. Atomic writes."""
+"""Many small parquet files as one table: a file a run, so that writing one never touches another. Atomic, sealed."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.errors import StoreError
+from bench import seal
+from bench.errors import StoreError, in_a_line
 
 TOGETHER = 500  # files whose buffers are merged at a time: each alone takes 0.2 MB
 SMALL = 100  # rows, up to which a dictionary or statistics cost more than they save
 
 
-def read(paths: Sequence[Path], schema: pa.Schema) -> pa.Table:
+class DamagedError(StoreError):
+    """A file does not hold what was written there."""
+
+    def __init__(self, path: Path, reason: str, mended: str = "resbench doctor --fix sets it aside") -> None:
+        super().__init__(f"{path}: damaged ({reason}); {mended}: only what it held is missing then")
+        self.path, self.reason = path, reason
+
+
+class GoneError(StoreError):
+    """A file is no longer there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: no such file")
+
+
+class NewerError(StoreError):
+    """A file was written by a newer resbench."""
+
+    def __init__(self, path: Path, version: int, newest: int) -> None:
+        says = f"of schema version {version}, and this resbench reads up to {newest}; upgrade resbench to read it"
+        super().__init__(f"{path}: {says}")
+
+
+def read(paths: Sequence[Path], schema: pa.Schema, newest: int) -> pa.Table:
     """The rows of all files, in their order, with the columns of `schema`; a column that a file lacks reads as null.
 
     A pyarrow dataset does the same, in twice the time for one-row files, and does not say which file is damaged.
 
     Raises:
-        StoreError: naming the file that is damaged or no table of ours.
+        DamagedError, GoneError: naming the file.
+        NewerError: for one of a schema version above `newest`.
+        StoreError: for one that is no table of ours.
     """
     merged = []  # where it stays empty, schema.empty_table() would import pandas
     for start in range(0, len(paths), TOGETHER):
-        tables = [_file(path, schema) for path in paths[start : start + TOGETHER]]
+        tables = [_file(path, schema, newest) for path in paths[start : start + TOGETHER]]
         merged.append(pa.concat_tables(tables).combine_chunks())
     return pa.concat_tables(merged).combine_chunks() if merged else pa.Table.from_batches([], schema)
 
 
-def _file(path: Path, schema: pa.Schema) -> pa.Table:
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What cannot be read within is told of as `path`: damaged, or gone, or not to be read here and now."""
     try:
-        with pq.ParquetFile(path) as file:
-            table = file.read(schema.names, use_threads=False)
-        if "schema_version" in schema.names and "schema_version" not in table.schema.names:
+        yield
+    except FileNotFoundError:
+        raise GoneError(path) from None
+    except (OSError, pa.ArrowException, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EIO):  # Arrow's own have none
+            raise StoreError(f"{path}: {error.strerror}") from None
+        raise DamagedError(path, in_a_line(error)) from None
+
+
+def _file(path: Path, schema: pa.Schema, newest: int) -> pa.Table:
+    with reading(path):
+        content = path.read_bytes()
+        seal.check(content)
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            return conforming(file.read(schema.names, use_threads=False), schema, newest, path)
+
+
+def conforming(table: pa.Table, schema: pa.Schema, newest: int, path: Path) -> pa.Table:
+    """What was read of `path`, in the columns of `schema`.
+
+    Raises:
+        NewerError, StoreError: as `read`.
+    """
+    if "schema_version" in schema.names:
+        found = table.schema.field("schema_version").type if "schema_version" in table.schema.names else None
+        if found is None or not pa.types.is_integer(found):
             raise StoreError(f"{path}: not a table of resbench (it has no column schema_version); move it away")
-        if table.schema.equals(schema):
-            return table
-        columns = [_column(table, field) for field in schema]
-        return pa.Table.from_arrays(columns, schema=schema)
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise StoreError(
-            f"{path}: damaged ({reason}); move it away: only what it held is missing then; a cell is run again"
-        ) from None
+        # before the columns are looked at: a newer version's may be of other types
+        if (version := pc.max(table["schema_version"]).as_py()) is not None and version > newest:
+            raise NewerError(path, version, newest)
+    if table.schema.equals(schema):
+        return table
+    return pa.Table.from_arrays([_column(table, field) for field in schema], schema=schema)
 
 
 def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
@@ -54,10 +104,27 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
     return pa.nulls(len(table), field.type)
 
 
+def check(path: Path) -> None:
+    """See that a file is whole: by its seal, or, where it is from before there were seals, by reading it.
+
+    Raises:
+        DamagedError, GoneError: where it is not.
+    """
+    with reading(path):
+        content = path.read_bytes()
+        if not seal.check(content):
+            with pq.ParquetFile(pa.BufferReader(content)) as file:
+                file.read(use_threads=False)
+
+
 def write(table: pa.Table, path: Path) -> None:
-    """Write one file; small tables without dictionaries and statistics, which are most of what reading them costs."""
+    """Write one file, sealed; small tables without dictionaries and statistics, most of what reading them costs."""
     large = len(table) > SMALL
-    pq.write_table(table, path, use_dictionary=large, write_statistics=large)
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, table.schema, use_dictionary=large, write_statistics=large) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata(seal.blank())
+    path.write_bytes(seal.sealed(sink.getvalue().to_pybytes()))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ curves/<cell id>-<run id>.parquet its evaluations; counts only while a row of `r
 layers/, slices/                  likewise: its layers at each evaluation, and its loss slices, where they were taken.
 nets/<cell id>-<run id>.pt        its trained net, where it was kept.
 hosts/<host id>.parquet           one row: a machine that rows refer to.
+damaged/                          what was set aside (`bench.damage`).
 checkpoints/, logs/               of cells under way; no table, safe to delete between runs.
 .orchestrators/, .lock            who runs which cell now (`bench.leases`).
 .index/                           copies of many part files in one, made from them alone, safe to delete.
@@ -14,23 +15,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from bench import parts
+from bench import damage, parts
 from bench.analysis import Layer, SlicePoint
 from bench.cell import FIELDS, Cell
 from bench.errors import StoreError
 from bench.evaluation import Evaluation
 from bench.host import Host
-from bench.index import Index
 from bench.leases import Leases
-from bench.parts import replacing, sync
+from bench.parted import Parted
+from bench.parts import DamagedError, replacing, sync
 from bench.run import Run, row
 from bench.schema import TYPES, fields_of
 
@@ -46,7 +45,7 @@ SLICES = pa.schema([_VERSION_COLUMN, *_KEYS, *fields_of(SlicePoint)])
 HOSTS = pa.schema([_VERSION_COLUMN, pa.field("host_id", pa.string()), *fields_of(Host)])
 _TABLES = {"runs": RUNS, "curves": CURVES, "layers": LAYERS, "slices": SLICES, "hosts": HOSTS}
 _FILE_OF = {"runs": ("cell_id",), "hosts": ("host_id",)}  # the columns that name a row's file; else cell and run
-_PARTS = ("curves/*.parquet", "layers/*.parquet", "slices/*.parquet", "nets/*.pt")  # of a run; its row names them
+_PARTS = (*(f"{name}/*.parquet" for name in damage.PARTS), "nets/*.pt")  # of a run; its row names them
 
 
 class Store:
@@ -66,13 +65,14 @@ class Store:
         """Record how a cell ended: its curve, layers and net first, then its row, which makes them count.
 
         `net` is a file in this folder that becomes the run's. The row of an earlier attempt at the cell is replaced,
-        and that attempt's parts removed.
+        and that attempt's parts removed; but not a row of a newer resbench.
 
         Raises:
-            StoreError: when a file cannot be written; what was recorded before stays.
+            StoreError: when a file cannot be written, or replaced; what was recorded before stays.
         """
-        row_file = self.root / "runs" / f"{run.cell_id}.parquet"
-        replaced = row_file.exists()
+        row_file = self._table("runs").file(run.cell_id)
+        if replaced := row_file.exists():
+            self._check_replaceable(row_file)
         self._write_part("curves", run.cell_id, run.run_id, curve, CURVES)
         self._write_part("layers", run.cell_id, run.run_id, layers, LAYERS)
         if net:
@@ -82,6 +82,12 @@ class Store:
             for stale in self._parts_of(run.cell_id):
                 if stale.stem != f"{run.cell_id}-{run.run_id}":
                     stale.unlink(missing_ok=True)
+
+    def _check_replaceable(self, row_file: Path) -> None:
+        try:
+            parts.read([row_file], pa.schema([_VERSION_COLUMN]), VERSION)
+        except DamagedError:
+            self.set_aside(row_file)
 
     def _parts_of(self, cell_id: str) -> Iterator[Path]:
         for part in _PARTS:
@@ -123,7 +129,8 @@ class Store:
 
     def recorded(self) -> set[str]:
         """The ids of the cells that have a row, however they ended; read from file names alone."""
-        return {name.removesuffix(".parquet") for name in self._parts("runs")}
+        with _storing(self.root / "runs"):
+            return self._table("runs").stems()
 
     def curves(self, runs: pa.Table) -> pa.Table:
         """The evaluations that belong to these rows of `runs`, in order of iteration within each run."""
@@ -151,6 +158,25 @@ class Store:
         for seen in self._read("runs", columns=["data", "crop_size", "data_sha256"]).to_pylist():
             found.setdefault((seen["data"], bool(seen["crop_size"])), set()).add(seen["data_sha256"])
         return found
+
+    def damaged(self, ids: Collection[str] | None = None) -> list[DamagedError]:
+        """What is damaged of rows, of machines, and of the parts of these cells (None: of all), by checksums alone.
+
+        Raises:
+            StoreError: for a file that cannot be read for another reason.
+        """
+        with _storing(self.root):
+            return damage.find(self.root, ids)
+
+    def set_aside(self, path: Path) -> Path | None:
+        """Move a damaged file into `damaged/`, and with it its run, whose cell is pending then; where the file is now.
+
+        None where nothing damaged is there any more. Only where no other resbench writes (`Leases.held`).
+
+        Raises:
+            StoreError: when it cannot be moved.
+        """
+        return damage.set_aside(self.root, path)
 
     def net(self, cell_id: str, run_id: str) -> Path:
         """Where a finished run's net is, if it was kept."""
@@ -185,16 +211,21 @@ class Store:
             yield leases
             with contextlib.suppress(StoreError):  # what was run is recorded; who reads it is told what is damaged
                 for name in ("runs", "curves"):
-                    self._index(name).refresh(self._parts(name))
+                    with _storing(self.root / name):
+                        self._table(name).refresh()
 
     def _clear_leftovers(self) -> None:
         for temporary in self.root.glob("*/.*.tmp"):
             temporary.unlink(missing_ok=True)
-        named = self._read("runs", columns=["cell_id", "run_id"])
+        try:
+            named = self._read("runs", columns=["cell_id", "run_id"])
+        except DamagedError:
+            return  # of which run the parts are cannot be told before what is damaged is set aside
         kept = {f"{run['cell_id']}-{run['run_id']}" for run in named.to_pylist()}
-        for part in itertools.chain.from_iterable(map(self.root.glob, _PARTS)):
-            if part.stem not in kept:
-                part.unlink(missing_ok=True)
+        for pattern in _PARTS:
+            for part in self.root.glob(pattern):
+                if part.stem not in kept:
+                    part.unlink(missing_ok=True)
 
     def _write_part(self, name: str, cell_id: str, run_id: str, records: Sequence[Any], schema: pa.Schema) -> None:
         if records:
@@ -207,37 +238,16 @@ class Store:
         with _storing(path), replacing(path) as temporary:
             parts.write(table, temporary)
 
-    def _parts(self, name: str) -> set[str]:
-        folder = self.root / name
-        with _storing(folder):
-            return {e.name for e in os.scandir(folder) if _is_part(e.name)} if folder.is_dir() else set()
-
-    def _index(self, name: str) -> Index:
-        key = _FILE_OF.get(name, ("cell_id", "run_id"))
-        return Index(self.root / name, self.root / ".index" / f"{name}.arrow", _TABLES[name], key)
+    def _table(self, name: str) -> Parted:
+        return Parted(self.root, name, _TABLES[name], _FILE_OF.get(name, ("cell_id", "run_id")), VERSION)
 
     def _read_parts(self, name: str, runs: pa.Table) -> pa.Table:
         pairs = zip(runs["cell_id"].to_pylist(), runs["run_id"].to_pylist(), strict=True)
         return self._read(name, (f"{cell_id}-{run_id}" for cell_id, run_id in pairs))
 
     def _read(self, name: str, stems: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-        fields = _TABLES[name]
-        folder, present = self.root / name, self._parts(name)
-        wanted = present if stems is None else present & {f"{stem}.parquet" for stem in stems}
-        wanted_columns = fields.names if columns is None else ["schema_version", *columns]
-        with _storing(folder):
-            table = self._index(name).read(wanted, wanted_columns)
-        newest = max((v for v in table["schema_version"].unique().to_pylist() if v is not None), default=VERSION)
-        if newest > VERSION:
-            raise StoreError(
-                f"{folder}: holds tables of schema version {newest}, and this resbench reads up to {VERSION}; "
-                "upgrade resbench to read them"
-            )
-        return table
-
-
-def _is_part(name: str) -> bool:
-    return name.endswith(".parquet") and not name.startswith((".", "_"))
+        with _storing(self.root / name):
+            return self._table(name).read(stems, columns)
 
 
 @contextlib.contextmanager

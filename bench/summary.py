@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from bench import run
 from bench.cell import FIELDS, Cell
-from bench.errors import InputError
+from bench.errors import InputError, StoreError
 from bench.host import Host
 from bench.matrix import Selector, matches, one_a_net, variants
 from bench.stats import Estimate, estimate
@@ -145,6 +145,9 @@ def summaries(cells: Sequence[Cell], store: Store) -> list[Summary]:
             raise InputError(f"{store.root}: runs named {data} saw different images (checksums {short})")
     found = []
     for host_id in runs["host_id"].value_counts().index:
+        if host_id not in hosts:
+            lost = f"{store.root / 'hosts' / host_id}.parquet"
+            raise StoreError(f"{lost}: missing; the next run on that machine writes it again, or copy it back")
         own = runs[runs["host_id"] == host_id]
         points = curves[curves["run_id"].isin(own["run_id"])]
         nets = _nets(cells, own)

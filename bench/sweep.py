@@ -101,11 +101,21 @@ def sweep(
         DataError, DeviceError, StoreError: when the sweep cannot start or its results cannot be written.
     """
     with store.writing() as leases, interruptible():
+        _mend(cells, store, leases, watcher)
         waiting, recorded, attempts = pending(cells, store)
         outcomes = list(recorded.values())
         if waiting:
             outcomes += _Sweep(waiting, recorded, attempts, sources, store, leases, options, watcher).run(cells)
         return {outcome: outcomes.count(outcome) for outcome in run.OUTCOMES if outcome in outcomes}
+
+
+def _mend(cells: Sequence[Cell], store: Store, leases: Leases, watcher: Watcher) -> None:
+    """Set what is damaged aside, so that it is run again."""
+    for damaged in store.damaged({cell.id for cell in cells}):
+        with leases.held():
+            aside = store.set_aside(damaged.path)
+        if aside:
+            watcher.note(f"{damaged.path}: damaged ({damaged.reason}); set aside as {aside}")
 
 
 class _Sweep:

@@ -25,7 +25,7 @@ def index(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MANY", 3)
     for number in range(5):
         write(tmp_path / "runs", f"c{number}", number / 3)
-    return Index(tmp_path / "runs", tmp_path / ".index" / "runs.arrow", SCHEMA, ("cell_id",))
+    return Index(tmp_path / "runs", tmp_path / ".index" / "runs.arrow", SCHEMA, ("cell_id",), 1)
 
 
 def names(index):
@@ -33,10 +33,12 @@ def names(index):
 
 
 def test_it_answers_as_the_files_do(index, monkeypatch):
-    truth = parts.read(sorted(index.folder.glob("*.parquet")), SCHEMA)
+    truth = parts.read(sorted(index.folder.glob("*.parquet")), SCHEMA, 1)
     assert index.read(names(index), SCHEMA.names).equals(truth)
     assert index.path.exists()
-    monkeypatch.setattr(parts, "read", lambda paths, schema: schema.empty_table() if not paths else pytest.fail("read"))
+    monkeypatch.setattr(
+        parts, "read", lambda paths, schema, _: schema.empty_table() if not paths else pytest.fail("read")
+    )
     assert index.read(names(index), SCHEMA.names).equals(truth)
     some = {f"c{number}.parquet" for number in range(1, 5)}
     assert index.read(some, ["value"])["value"].to_pylist() == truth["value"].to_pylist()[1:]
@@ -64,16 +66,28 @@ def test_what_others_ask_for_stays_in_it(index, monkeypatch):
     first, second = ({f"c{number}.parquet" for number in numbers} for numbers in (range(5), range(5, 9)))
     for some in (first, second):
         index.read(some, SCHEMA.names)
-    monkeypatch.setattr(parts, "read", lambda paths, schema: schema.empty_table() if not paths else pytest.fail("read"))
+    monkeypatch.setattr(
+        parts, "read", lambda paths, schema, _: schema.empty_table() if not paths else pytest.fail("read")
+    )
     for some in (first, second):
         assert index.read(some, ["cell_id"])["cell_id"].to_pylist() == sorted(n.removesuffix(".parquet") for n in some)
+
+
+@pytest.mark.parametrize("bit", range(0, 20_000, 997))
+def test_a_copy_with_a_flipped_bit_is_made_anew(index, bit):
+    truth = index.read(names(index), SCHEMA.names)
+    content = bytearray(index.path.read_bytes())
+    content[bit // 8 % len(content)] ^= 1 << bit % 8
+    index.path.write_bytes(content)
+    assert index.read(names(index), SCHEMA.names).equals(truth)
+    assert index.path.read_bytes() != content
 
 
 @pytest.mark.parametrize("harm", [b"", b"no arrow file", None])
 def test_a_damaged_or_older_copy_is_made_anew(index, harm):
     truth = index.read(names(index), SCHEMA.names)
     if harm is None:
-        Index(index.folder, index.path, pa.schema([SCHEMA.field(0), SCHEMA.field(1)]), ("cell_id",)).refresh(
+        Index(index.folder, index.path, pa.schema([SCHEMA.field(0), SCHEMA.field(1)]), ("cell_id",), 1).refresh(
             names(index)
         )
     else:
@@ -100,7 +114,7 @@ def test_a_damaged_file_is_named(index):
 @given(st.lists(st.tuples(st.sampled_from(["write", "remove"]), st.integers(0, 7), st.floats(0, 1)), max_size=12))
 def test_any_history_gives_what_the_files_hold(tmp_path_factory, steps):
     folder = tmp_path_factory.mktemp("history")
-    index = Index(folder / "runs", folder / "runs.arrow", SCHEMA, ("cell_id",))
+    index = Index(folder / "runs", folder / "runs.arrow", SCHEMA, ("cell_id",), 1)
     held: dict[str, float] = {}
     clock = 0
     many, module.MANY = module.MANY, 2

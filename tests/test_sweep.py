@@ -460,3 +460,20 @@ def test_an_error_on_a_gpu_that_is_there_is_the_cells(store, monkeypatch):
     assert run([a_cell()], store, entry="children:train_but_on_gpu_a", retries=1)[0] == {"failed": 1}
     (row,) = store.runs().to_pylist()
     assert (row["attempts"], row["error"]) == (2, "RuntimeError: CUDA error: device lost")
+
+
+@pytest.mark.parametrize("name", ["runs", "curves"])
+def test_a_damaged_file_is_told_of_set_aside_and_its_cell_run_again(store, name):
+    cells = [a_cell(seed=seed) for seed in (0, 1)]
+    run(cells, store)
+    before = facts(store)
+    (victim,) = store.root.glob(f"{name}/{cells[1].id}*")
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 3] ^= 4
+    victim.write_bytes(content)
+    outcomes, watcher = run(cells, store)
+    assert outcomes == {"done": 2} and [cell.id for cell in watcher.starts] == [cells[1].id]
+    (aside,) = store.root.glob(f"damaged/*/{name}/*")
+    assert watcher.notes[0] == f"{victim}: damaged (its checksum is not that of its bytes); set aside as {aside}"
+    assert aside.read_bytes() == content
+    assert facts(store) == before
