@@ -7,6 +7,7 @@ The pool knows nothing of cells. A task names a function, `"module:function"`, w
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
 import importlib
 import logging
@@ -18,13 +19,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DataError, ResbenchError
+from bench.errors import DataError, ResbenchError, StoreError
 
 PRELOADED = ["bench.worker", "bench.pool", "bench.template"]  # in this order: the last looks after what the others took
 LOG_LINES = 40  # of a failed task's output kept in its event
@@ -63,8 +63,8 @@ class Returned:
 class Died:
     """A task raised, or its process ended without returning.
 
-    `reason` is one line; `cause` is "refused" (it raised a ResbenchError: trying again is no use), "error",
-    "out-of-memory", "timed-out" or "stopped"; `log` the end of its output.
+    `reason` is one line; `cause` is "refused" (it raised a ResbenchError: trying again is no use), "unwritable" (a
+    StoreError), "error", "out-of-memory", "timed-out" or "stopped"; `log` the end of its output.
     """
 
     key: str
@@ -145,15 +145,19 @@ def call(
     told: Callable[[Any], None],
     environment: tuple[tuple[str, str], ...] = (),
 ) -> Any:
-    """What one task returns; `told` gets what it sends.
+    """What one task returns; `told` gets what it sends. One that dies is tried once more.
 
     Raises:
         DataError: with the reason, when it ended otherwise.
     """
-    end = outcome(Task("call", entry, payload, log, environment), told)
-    if isinstance(end, Died):
-        raise DataError(end.reason)
-    return end.value
+    task = Task("call", entry, payload, log, environment)
+    end = outcome(task, told)
+    if isinstance(end, Died) and end.cause in ("error", "out-of-memory"):
+        end = outcome(task, told)
+    if isinstance(end, Returned):
+        return end.value
+    where = "" if end.cause in ("refused", "unwritable") else f"; its output is in {log}"
+    raise DataError(f"{end.reason}{where}")
 
 
 class _Child:
@@ -245,7 +249,7 @@ TEMPLATE = {
 }
 
 
-@contextmanager
+@contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
@@ -290,8 +294,9 @@ def _main(connection: Connection, task: Task) -> None:
     module, _, function = task.entry.partition(":")
     caller = _Caller(connection, stop)
     end = answer(lambda: getattr(importlib.import_module(module), function)(task.payload, caller))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a full disk
+        sys.stdout.flush()
+        sys.stderr.flush()
     connection.send(end)
     connection.close()
 
@@ -300,12 +305,15 @@ def answer(task: Callable[[], Any]) -> tuple[str, Any]:
     """What to tell the parent of a call: ("returned", its value), or ("died", (cause, reason)) as in `Died`."""
     try:
         return "returned", task()
+    except StoreError as error:
+        return "died", ("unwritable", str(error))
     except ResbenchError as error:
         return "died", ("refused", str(error))
     except Failure as failure:
         return "died", (failure.cause, failure.reason)
     except Exception as error:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
         return "died", ("out-of-memory" if _is_out_of_memory(error) else "error", _one_line(error))
 
 

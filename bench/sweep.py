@@ -14,7 +14,7 @@ from bench.analysis import layers_of
 from bench.attempts import Attempt, Attempts
 from bench.cell import Cell
 from bench.elsewhere import Elsewhere
-from bench.errors import DataError, DeviceError
+from bench.errors import DataError, DeviceError, StoreError
 from bench.evaluation import Evaluation
 from bench.forecast import Cost, Costs
 from bench.interruption import interruptible
@@ -254,6 +254,8 @@ class _Sweep:
             curve = [Evaluation(**point) for point in event.value["curve"]]
             outcome = run.DIVERGED if curve and curve[-1].diverged else run.DONE
             return [self._record(attempt, curve, outcome, answer=event.value)]
+        if event.cause == "unwritable":
+            raise StoreError(f"{event.reason}; what ended is recorded: run again to continue")
         if event.cause == "error" and (gpu := fallen_away(attempt.slot)):
             self._lose(gpu, attempt)
             return []

@@ -20,7 +20,7 @@ from bench.analysis import Slicing
 from bench.cell import Arch, Cell
 from bench.cost import cost_of
 from bench.dataset import Dataset
-from bench.errors import DataError, in_a_line
+from bench.errors import DataError, StoreError, in_a_line
 from bench.evaluation import Evaluation
 from bench.feed import images_of
 from bench.host import Toolkit, cache_directory
@@ -66,6 +66,7 @@ def run_cell(
 
     Raises:
         DataError: when the data is not what earlier runs recorded under its name.
+        StoreError: when a checkpoint or the net cannot be written.
     """
     base = peak_memory(torch.device("cpu")).resident
     cell, images = prepare(job)
@@ -189,15 +190,31 @@ def prepare(job: dict[str, Any]) -> tuple[Cell, Dataset | Album]:
 
 
 def _save(training: Training, curve: list[Evaluation], path: Path, cell: Cell) -> None:
-    with training.stream(), replacing(path) as temporary:
+    with _writing(path), training.stream(), replacing(path) as temporary:
         torch.save(training.state() | {"cell_id": cell.id, "curve": [asdict(point) for point in curve]}, temporary)
 
 
 def _keep(training: Training, path: Path, cell: Cell) -> None:
     with training.stream():
         net = {name: tensor.cpu() for name, tensor in training.net.state_dict().items()}
-    with replacing(path) as temporary:
+    with _writing(path), replacing(path) as temporary:
         torch.save({"cell_id": cell.id, "net": net}, temporary)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Tell a disk that is full or read only from what may go wrong on a device while its tensors are saved.
+
+    Raises:
+        StoreError: naming the file.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+            raise
+        reason = getattr(error, "strerror", None) or in_a_line(error)
+        raise StoreError(f"{path}: {reason}") from None
 
 
 def _start(

@@ -1,0 +1,275 @@
+"""Things that go wrong. Each is done to a scene, and says how it ended, or None where there was nothing to do it to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torture.scene import GO, KILL, STOP, Ended, Scene, Violation, signalled, starve, workers
+
+Fault = Callable[[Scene], str | None]
+SETTLING = 0.2  # seconds, until a killed orchestrator's children have seen that it is gone
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+
+
+def _expect(ended: Ended, *codes: int, saying: str = "") -> None:
+    if ended.code not in codes:
+        raise Violation(f"exit code {ended.code}, not {codes}: {ended.said}")
+    if saying and ended.code not in (0, 130) and saying not in ended.said:
+        raise Violation(f"does not say {saying!r}: {ended.said}")
+
+
+def kill_orchestrator(scene: Scene) -> str | None:
+    """SIGKILL of the orchestrator at a random moment"""
+    process = scene.start()
+    hit = scene.moment(process)
+    process.kill()
+    scene.end(process)
+    time.sleep(SETTLING)
+    return "killed" if hit else None
+
+
+def kill_worker(scene: Scene) -> str | None:
+    """SIGKILL of a worker at a random moment"""
+    process = scene.start()
+    pids = scene.moment(process, lambda: workers(process))
+    if pids:
+        signalled(scene.rng.choice(pids), KILL)
+    _expect(scene.end(process), 0)
+    return "went on" if pids else None
+
+
+def terminate(scene: Scene) -> str | None:
+    """SIGTERM to the orchestrator"""
+    return _ask_to_end(scene, signal.SIGTERM)
+
+
+def interrupt(scene: Scene) -> str | None:
+    """Ctrl-C"""
+    return _ask_to_end(scene, signal.SIGINT)
+
+
+def _ask_to_end(scene: Scene, number: int) -> str | None:
+    process = scene.start()
+    time.sleep(0.3)  # before, Python itself is starting
+    hit = scene.moment(process)
+    signalled(process.pid, number)
+    _expect(scene.end(process), 130, 0)
+    return "stopped in order" if hit else None
+
+
+def out_of_memory(scene: Scene) -> str | None:
+    """a worker's memory limited to what it holds (RLIMIT_DATA)"""
+    process = scene.start()
+    pids = scene.moment(process, lambda: workers(process))
+    if pids:
+        starve(scene.rng.choice(pids))
+    _expect(scene.end(process), 0)
+    return "tried again" if pids else None
+
+
+def hang(scene: Scene) -> str | None:
+    """a worker that hangs (SIGSTOP), under --timeout"""
+    process = scene.start("--timeout", "8")
+    pids = scene.moment(
+        process, lambda: workers(process) if list(scene.store.root.glob("logs/????????????????.log")) else []
+    )
+    if pids:
+        signalled(scene.rng.choice(pids), STOP)
+    _expect(scene.end(process), 0)
+    return "ended and tried again" if pids else None
+
+
+def suspend(scene: Scene) -> str | None:
+    """the orchestrator suspended for a while"""
+    process = scene.start()
+    hit = scene.moment(process)
+    signalled(process.pid, STOP)
+    time.sleep(scene.rng.uniform(0.2, 2.0))
+    signalled(process.pid, GO)
+    _expect(scene.end(process), 0)
+    return "went on" if hit else None
+
+
+def disk_full(scene: Scene) -> str | None:
+    """no space left on the disk"""
+    if scene.disk is None:
+        return None
+    process = scene.start()
+    hit = scene.moment(process)
+    filler = scene.disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            pass
+    ended = scene.end(process)
+    filler.unlink()
+    _expect(ended, 0, 2, 5, saying="No space left on device")
+    return f"exit code {ended.code}" if hit else None
+
+
+def read_only(scene: Scene) -> str | None:
+    """a results folder that is read only"""
+    if scene.disk is None:
+        return None
+    subprocess.run(["mount", "-o", "remount,ro", scene.disk], check=True)
+    try:
+        ended = scene.run()
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", scene.disk], check=True)
+    _expect(ended, 5, saying="Read-only file system")
+    return "refused"
+
+
+def damage(scene: Scene) -> str | None:
+    """a part file with a bit flipped, cut short or emptied"""
+    return _damage_a_part(scene)
+
+
+def _damage_a_part(scene: Scene) -> str | None:
+    parts = sorted(p for name in ("runs", "curves", "layers") for p in scene.store.root.glob(f"{name}/*.parquet"))
+    parts = [path for path in parts if not path.stem.startswith("packed-")]
+    if not parts:
+        return None
+    part = scene.rng.choice(parts)
+    how = _spoil(scene, part)
+    ended = scene.run()
+    _expect(ended, 0)
+    if part.name not in ended.said:
+        raise Violation(f"{part.parent.name}/{part.name} was {how}, and is not named: {ended.said}")
+    scene.known.pop(part.stem.partition("-")[0], None)  # run again, under another run id
+    return f"{part.parent.name}: {how}"
+
+
+def _spoil(scene: Scene, path: Path) -> str:
+    data = bytearray(path.read_bytes())
+    how = scene.rng.choice(["a bit flipped", "cut short", "emptied"])
+    if how == "a bit flipped":
+        data[scene.rng.randrange(len(data))] ^= 1 << scene.rng.randrange(8)
+    elif how == "cut short":
+        del data[scene.rng.randrange(len(data)) :]
+    else:
+        data.clear()
+    path.write_bytes(data)
+    return how
+
+
+def damage_checkpoint(scene: Scene) -> str | None:
+    """a checkpoint with a bit flipped, cut short or emptied"""
+    found = sorted(scene.store.root.glob("checkpoints/*.pt"))
+    if not found:
+        process = scene.start()
+        scene.moment(process, lambda: list(scene.store.root.glob("checkpoints/*.pt")))
+        process.kill()
+        scene.end(process)
+        time.sleep(SETTLING)
+        found = sorted(scene.store.root.glob("checkpoints/*.pt"))
+    if not found:
+        return None
+    how = _spoil(scene, scene.rng.choice(found))
+    _expect(scene.run(), 0)
+    return how
+
+
+def clock_back(scene: Scene) -> str | None:
+    """the clock set back by hours while cells run (libfaketime)"""
+    if not FAKETIME.exists():
+        return None
+    offset = scene.folder.parent / f"{scene.folder.name}.clock"
+    offset.write_text("+0s")
+    faked = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1"}
+    process = scene.start(environment=faked | {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"})
+    hit = scene.moment(process)
+    offset.write_text(f"-{scene.rng.randrange(1, 48)}h")
+    _expect(scene.end(process), 0)
+    offset.unlink()
+    return "went on" if hit else None
+
+
+def no_git(scene: Scene) -> str | None:
+    """git missing"""
+    tools = scene.folder.parent / "no-git"
+    tools.mkdir(exist_ok=True)
+    _expect(scene.run(environment={"PATH": str(tools)}), 0)
+    return "went on"
+
+
+def no_cache(scene: Scene) -> str | None:
+    """a cache that cannot be written"""
+    _expect(scene.run(environment={"RESBENCH_CACHE": "/dev/null/cache"}), 0)
+    return "went on"
+
+
+def newer_table(scene: Scene) -> str | None:
+    """a table from a newer resbench"""
+    rows = sorted(scene.store.root.glob("runs/*.parquet"))
+    if not rows:
+        return None
+    path = scene.rng.choice(rows)
+    before = path.read_bytes()
+    table = pq.read_table(path)
+    newer = table.set_column(0, "schema_version", pa.array([99] * len(table)))
+    pq.write_table(newer, path)
+    written = path.read_bytes()
+    ended = scene.run()
+    if path.read_bytes() != written:
+        raise Violation("a newer table was changed")
+    path.write_bytes(before)
+    _expect(ended, 5, saying="upgrade resbench")
+    return "refused"
+
+
+def leftovers(scene: Scene) -> str | None:
+    """half-written files, and parts without a row"""
+    for name in ("runs", "curves", "checkpoints"):
+        (scene.store.root / name).mkdir(parents=True, exist_ok=True)
+    (scene.store.root / "runs" / ".0123456789abcdef.parquet.1.tmp").write_bytes(os.urandom(100))
+    (scene.store.root / "curves" / "0123456789abcdef-0123456789ab.parquet").write_bytes(os.urandom(100))
+    _expect(scene.run(), 0)
+    return "cleared"
+
+
+def two_orchestrators(scene: Scene) -> str | None:
+    """two orchestrators on one folder, one of them killed"""
+    one, two = scene.start(), scene.start()
+    hit = scene.moment(one)
+    one.kill()
+    scene.end(one)
+    _expect(scene.end(two), 0)
+    return "the other went on" if hit else None
+
+
+def kill_compact(scene: Scene) -> str | None:
+    """SIGKILL of resbench compact"""
+    if not scene.rows():
+        return None
+    process = scene.start_compact()
+    time.sleep(scene.rng.uniform(0.0, 1.2))
+    hit = process.poll() is None
+    process.kill()
+    scene.end(process)
+    return "killed" if hit else None
+
+
+def available(*, complete: bool) -> list[tuple[Fault, int]]:
+    """The faults, each with how often it is drawn; of a complete study those of its tables alone."""
+    if complete:
+        return [(damage, 4), (read_only, 1), (newer_table, 1), (leftovers, 1)]
+    often = [(kill_orchestrator, 12), (kill_worker, 8)]
+    others: list[Fault] = [terminate, interrupt, out_of_memory, hang, suspend, disk_full, read_only]
+    others += [damage, damage_checkpoint, clock_back, no_git, no_cache, newer_table, leftovers, two_orchestrators]
+    return often + [(fault, 3) for fault in others]
+
+
+def cleared(scene: Scene) -> None:
+    """Remove a scene's files."""
+    shutil.rmtree(scene.folder, ignore_errors=True)
