@@ -162,6 +162,19 @@ def trouble_by_depth(job: dict[str, Any], caller: Any) -> Any:
     return worker.run_cell(job, caller)
 
 
+def fill_the_disk(job: dict[str, Any], caller: Any) -> Any:
+    """Find no space for the checkpoint."""
+    import errno
+
+    from bench import worker
+
+    def save(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    worker.torch.save = save
+    return worker.run_cell(job | {"checkpoint_seconds": 0.0}, caller)
+
+
 def train_but_on_gpu_a(job: dict[str, Any], caller: Any) -> Any:
     """Train, but on one GPU fail as where it is lost."""
     from bench import worker

@@ -123,6 +123,13 @@ def test_call_returns_the_value_or_raises_the_reason(tmp_path):
         pool.call("children:fail", DataError("no such images"), tmp_path / "log", told.append)
 
 
+def test_a_call_that_was_killed_is_made_once_more_and_then_says_where_its_output_is(tmp_path):
+    told = []
+    with pytest.raises(DataError, match=r"killed by SIGKILL; its output is in .*log"):
+        pool.call("children:die", signal.SIGKILL, tmp_path / "log", told.append)
+    assert told == ["last words"] * 2
+
+
 def test_an_outcome_says_how_it_ended(tmp_path):
     told = []
     assert pool.outcome(Task("one", "children:echo", 5, tmp_path / "log"), told.append) == Returned("one", 5)

@@ -18,7 +18,7 @@ from synthetic import a_curve, a_run
 from bench import host, sizing
 from bench import sweep as module
 from bench.cell import Arch, Cell, Recipe
-from bench.errors import DataError, DeviceError
+from bench.errors import DataError, DeviceError, StoreError
 from bench.evaluation import MEASURED
 from bench.run import TESTS
 from bench.slots import Slot
@@ -425,6 +425,12 @@ def test_how_many_train_best_at_once_is_measured_for_each_net_with_several_cells
     cells = [a_cell(seed=seed) for seed in range(3)] + [a_cell(shortcut="none")]
     assert run(cells, Store(tmp_path / "results"))[0] == {"done": 4}
     assert asked == [{cells[0].net: 2}]
+
+
+def test_a_disk_that_is_full_ends_the_sweep_and_is_no_cells_fault(store):
+    with pytest.raises(StoreError, match=r"checkpoints/.*\.pt: No space left on device; what ended is recorded"):
+        run([a_cell()], store, entry="children:fill_the_disk")
+    assert len(store.runs()) == 0
 
 
 # A GPU that falls away.

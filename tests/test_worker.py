@@ -20,7 +20,7 @@ from bench import pool, worker
 from bench.analysis import SlicePoint
 from bench.cell import Arch, Cell, Recipe, values
 from bench.dataset import Dataset
-from bench.errors import DataError
+from bench.errors import DataError, StoreError
 from bench.evaluation import Evaluation
 from bench.run import TESTS
 
@@ -97,6 +97,31 @@ def test_a_finished_cell_whose_parent_died_is_not_trained_again(job, monkeypatch
     curve = worker.run_cell(job, Caller())["curve"]
     monkeypatch.setattr(worker.Training, "_step", None)
     assert worker.run_cell(job, Caller())["curve"] == curve
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "net"])
+def test_what_cannot_be_written_is_named(job, tmp_path, kind):
+    (tmp_path / "file").write_text("")
+    job[kind] = str(tmp_path / "file" / "x.pt")
+    with pytest.raises(StoreError, match=r"file/x\.pt: (Not a directory|File exists)"):
+        worker.run_cell(job, Caller())
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("[enforce fail at inline_container.cc:815] . PytorchStreamWriter failed writing file data/0", StoreError),
+        ("CUDA error: an illegal memory access was encountered", RuntimeError),
+    ],
+)
+def test_a_full_disk_is_told_from_a_lost_device(job, monkeypatch, said, kind):
+    def fail(*_):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(worker.torch, "save", fail)
+    with pytest.raises(kind, match=said[:20].replace("[", r"\[")) as raised:
+        worker.run_cell(job, Caller())
+    assert type(raised.value) is kind
 
 
 def test_images_that_changed_since_are_refused(job):
