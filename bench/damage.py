@@ -1,4 +1,4 @@
-"""DamagedError files of a results folder, found by their seals and set aside, so that what they held is run again.
+"""Damaged files of a results folder, found by their seals and set aside, so that what they held is run again.
 
 damaged/<number>/<folder>/<name>     a file that was set aside, and those of the same run with it, as they were
 """
