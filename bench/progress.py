@@ -56,8 +56,8 @@ class Tracker:
         self._ended = 0
 
     def note(self, text: str) -> None:
-        """Say a line."""
-        self.console.print(Text(text, style="dim"))
+        """Say a line, not broken, for it may hold a file's name."""
+        self.console.print(Text(text, style="dim"), soft_wrap=True)
 
     def begin(self, cells: Sequence[Cell], recorded: dict[str, str], costs: Costs, device: str) -> None:
         """Learn the matrix."""

@@ -6,9 +6,9 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from bench import saved
 from bench.cell import Arch
 from bench.errors import InputError, in_a_line
 from bench.nets import ResNet, build
@@ -44,7 +44,7 @@ def load(path: Path, arch: Arch) -> ResNet:
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by their names, without counters."""
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = saved.load(path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except UnpicklingError:  # whose text advises to load it all the same

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
-from bench import album, dataset, landscape
+from bench import album, dataset, landscape, saved
 from bench.accuracy import PROTOCOLS, Accuracy
 from bench.album import Album
 from bench.analysis import Slicing
@@ -233,7 +233,7 @@ def _start(
     if path.exists():
         try:
             with training.stream():
-                state = torch.load(path, map_location=job["device"], weights_only=True)
+                state = saved.load(path, job["device"])
                 if state["cell_id"] != cell.id:
                     raise ValueError(f"it is of cell {state['cell_id']}")
                 training.restore(state)
@@ -263,7 +263,7 @@ def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
     path, slicing = Path(job["net"]), Slicing(**job["slicing"])
     try:
         with training.stream():
-            kept = torch.load(path, map_location=job["device"], weights_only=True)
+            kept = saved.load(path, job["device"])
             if kept["cell_id"] != cell.id:
                 raise ValueError(f"it is of cell {kept['cell_id']}")
             training.net.load_state_dict(kept["net"])

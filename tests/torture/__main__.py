@@ -38,9 +38,8 @@ class Campaign:
                 self._study(disk)
 
     def _study(self, disk: Path | None) -> None:
-        scene = Scene((disk or self.place) / f"scene-{self.number}-{self.studies}", self.reference, self.rng, disk)
-        if disk:
-            scene = Scene(disk / "scene", self.reference, self.rng, disk)
+        desk = self.place / f"desk-{self.number}"
+        scene = Scene((disk or desk) / "scene", desk, self.reference, self.rng, disk)
         history: list[str] = []
         aftermath = self.rng.randrange(4)  # what a complete study goes through besides
         while not scene.complete or aftermath:
@@ -79,7 +78,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         place = Path(folder)
-        undisturbed = Scene(place / "undisturbed", {}, random.Random(0))
+        undisturbed = Scene(place / "undisturbed", place, {}, random.Random(0))
         ended = undisturbed.run()
         if ended.code:
             print(ended.said)

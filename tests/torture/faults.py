@@ -184,7 +184,7 @@ def clock_back(scene: Scene) -> str | None:
     """the clock set back by hours while cells run (libfaketime)"""
     if not FAKETIME.exists():
         return None
-    offset = scene.folder.parent / f"{scene.folder.name}.clock"
+    offset = scene.desk / "clock"
     offset.write_text("+0s")
     faked = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1"}
     process = scene.start(environment=faked | {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"})
@@ -197,7 +197,7 @@ def clock_back(scene: Scene) -> str | None:
 
 def no_git(scene: Scene) -> str | None:
     """git missing"""
-    tools = scene.folder.parent / "no-git"
+    tools = scene.desk / "no-git"
     tools.mkdir(exist_ok=True)
     _expect(scene.run(environment={"PATH": str(tools)}), 0)
     return "went on"

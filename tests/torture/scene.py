@@ -58,9 +58,13 @@ class Ended:
 
 @dataclass
 class Scene:
-    """A results folder, its disk where it has one of its own, and what was last found recorded in it."""
+    """A results folder, its disk where it has one of its own, and what was last found recorded in it.
+
+    What the scene itself writes is on the `desk`, where nothing goes wrong.
+    """
 
     folder: Path
+    desk: Path
     reference: dict[str, Any]
     rng: random.Random
     disk: Path | None = None
@@ -73,13 +77,13 @@ class Scene:
 
     def start(self, *options: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
         """Start an orchestrator."""
-        self.folder.mkdir(exist_ok=True)
-        study = self.folder.parent / f"{self.folder.name}.toml"
+        self.desk.mkdir(parents=True, exist_ok=True)
+        study = self.desk / "tortured.toml"
         study.write_text(STUDY)
         command = [sys.executable, "-m", "bench.cli", "run", str(study), "--results", str(self.store.root)]
         command += ["--checkpoint-every", "0.05", "--workers", "1", "--retries", "3", *options]
         variables = os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {})
-        output = self.folder.parent / f"{self.folder.name}.{time.monotonic_ns()}.out"
+        output = self.desk / f"{time.monotonic_ns()}.out"
         with output.open("w") as file:
             process = subprocess.Popen(
                 command, env=variables, stdout=file, stderr=subprocess.STDOUT, text=True, cwd=ROOT
