@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE  # without bytecode every import of torch takes
 RESBENCH := $(PYTHON) -m bench.cli
 BENCH := $(PYTHON) -m pytest -o addopts= -p no:xdist --benchmark-only --benchmark-disable-gc -q
 
-.PHONY: help setup ablation plots test lint lint-workflows format bench bench-peers compare gate proof profile gpu-check reference statistics lock clean
+.PHONY: help setup ablation plots test lint lint-workflows format bench bench-peers compare gate proof profile gpu-check torture reference statistics lock clean
 
 help: ## list the jobs
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -104,6 +104,10 @@ reference: $(READY) ## run the committed reference (20 seeds of 8 and 20 layers,
 	@$(RESBENCH) run precision --results results/reference
 	@for study in degradation precision; do \
 	  $(RESBENCH) report $$study --results results/reference --reports reports/reference || exit; done
+
+torture: $(READY) ## inject 500 faults (FAULTS, SEED) at random moments: nothing may be lost (RECORD=docs/reliability.md)
+	@cd tests && $(abspath $(PYTHON)) -m torture --faults $(or $(FAULTS),500) --seed $(or $(SEED),1) \
+	  $(if $(RECORD),--record $(abspath $(RECORD)))
 
 statistics: $(READY) ## simulate studies, and table in docs/statistics.md what verdicts are worth (minutes)
 	@$(PYTHON) -m bench.simulation
