@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bench import damage, parts
+from bench import damage, packed, parts
 from bench.analysis import Layer, SlicePoint
 from bench.cell import FIELDS, Cell
 from bench.errors import StoreError
@@ -70,7 +70,7 @@ class Store:
         Raises:
             StoreError: when a file cannot be written, or replaced; what was recorded before stays.
         """
-        row_file = self._table("runs").file(run.cell_id)
+        row_file = self.table("runs").file(run.cell_id)
         if replaced := row_file.exists():
             self._check_replaceable(row_file)
         self._write_part("curves", run.cell_id, run.run_id, curve, CURVES)
@@ -120,17 +120,19 @@ class Store:
             self._write(path, [{"host_id": host.id} | dataclasses.asdict(host)], HOSTS)
 
     def runs(self, ids: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of `runs`, of the cells in `ids` alone and with these columns alone where given.
+        """The rows of `runs`, of the cells in `ids` alone and with these columns alone where given, by cell.
 
         Raises:
             StoreError: naming the file that is damaged or written by a newer resbench.
         """
-        return self._read("runs", ids, columns)
+        named = None if columns is None else list(dict.fromkeys([*columns, "cell_id"]))
+        rows = self._read("runs", ids, named).sort_by("cell_id")
+        return rows if columns is None else rows.select(list(dict.fromkeys(["schema_version", *columns])))
 
     def recorded(self) -> set[str]:
         """The ids of the cells that have a row, however they ended; read from file names alone."""
         with _storing(self.root / "runs"):
-            return self._table("runs").stems()
+            return self.table("runs").stems()
 
     def curves(self, runs: pa.Table) -> pa.Table:
         """The evaluations that belong to these rows of `runs`, in order of iteration within each run."""
@@ -145,6 +147,10 @@ class Store:
         """The points of loss slices that belong to these rows of `runs`."""
         keys = ("cell_id", "dimensions", "a", "b")
         return self._read_parts("slices", runs).sort_by([(key, "ascending") for key in keys])
+
+    def table(self, name: str) -> Parted:
+        """One of the tables: runs, curves, layers, slices, hosts."""
+        return Parted(self.root, name, _TABLES[name], _FILE_OF.get(name, ("cell_id", "run_id")), VERSION)
 
     def hosts(self) -> dict[str, Host]:
         """The machines that rows refer to, by the id that rows name."""
@@ -212,7 +218,7 @@ class Store:
             with contextlib.suppress(StoreError):  # what was run is recorded; who reads it is told what is damaged
                 for name in ("runs", "curves"):
                     with _storing(self.root / name):
-                        self._table(name).refresh()
+                        self.table(name).refresh()
 
     def _clear_leftovers(self) -> None:
         for temporary in self.root.glob("*/.*.tmp"):
@@ -224,7 +230,7 @@ class Store:
         kept = {f"{run['cell_id']}-{run['run_id']}" for run in named.to_pylist()}
         for pattern in _PARTS:
             for part in self.root.glob(pattern):
-                if part.stem not in kept:
+                if part.stem not in kept and packed.number(part.name) is None:
                     part.unlink(missing_ok=True)
 
     def _write_part(self, name: str, cell_id: str, run_id: str, records: Sequence[Any], schema: pa.Schema) -> None:
@@ -238,16 +244,13 @@ class Store:
         with _storing(path), replacing(path) as temporary:
             parts.write(table, temporary)
 
-    def _table(self, name: str) -> Parted:
-        return Parted(self.root, name, _TABLES[name], _FILE_OF.get(name, ("cell_id", "run_id")), VERSION)
-
     def _read_parts(self, name: str, runs: pa.Table) -> pa.Table:
         pairs = zip(runs["cell_id"].to_pylist(), runs["run_id"].to_pylist(), strict=True)
         return self._read(name, (f"{cell_id}-{run_id}" for cell_id, run_id in pairs))
 
     def _read(self, name: str, stems: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         with _storing(self.root / name):
-            return self._table(name).read(stems, columns)
+            return self.table(name).read(stems, columns)
 
 
 @contextlib.contextmanager
