@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Collection, Iterator, Sequence
 
-from bench import usage_data, usage_speed, usage_studies
+from bench import usage_data, usage_results, usage_speed, usage_studies
 from bench.errors import EXIT_INTERRUPTED, EXIT_OK, ResbenchError
 
 EPILOG = """\
@@ -21,6 +21,7 @@ examples:
   resbench report degradation              its report, from the recorded tables alone
   resbench slices degradation              the loss around its trained nets
   resbench judge degradation               what the tables say of its claims
+  resbench compact                         many small files of tables into few
   resbench net --depth 56 --shortcut A     parameters and multiply-adds of a net
   resbench evaluate W.pth --data folder:imagenet --depth 50      a trained net's errors
   resbench data cifar10                    download and verify CIFAR-10
@@ -83,7 +84,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Collection[str]]:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.set_defaults(command=lambda options: _version() if options.version else _help(parser))
     subparsers = parser.add_subparsers(title="commands", metavar="")
-    for usage in (usage_studies, usage_data, usage_speed):
+    for usage in (usage_studies, usage_results, usage_data, usage_speed):
         usage.add(subparsers)
     return parser, subparsers.choices
 

@@ -209,3 +209,14 @@ def net(options: Namespace) -> int:
 
     plan.show_net(arch, size, options.channels, cost)
     return EXIT_OK
+
+
+def compact(options: Namespace) -> int:
+    """Put many small files of tables into few."""
+    from bench import compact
+    from bench.store import Store
+
+    for outcome in compact.compact(Store(options.results)):
+        left = f", {outcome.left} left as they are" if outcome.left else ""
+        print(f"{outcome.table}: {outcome.packed} files packed{left}; packs: {outcome.packs}")
+    return EXIT_OK

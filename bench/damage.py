@@ -1,23 +1,24 @@
 """Damaged files of a results folder, found by their seals and set aside, so that what they held is run again.
 
-damaged/<number>/<folder>/<name>     a file that was set aside, and those of the same run with it, as they were
+damaged/<number>/<folder>/<name>     a file that was set aside, and those of the same runs with it, as they were
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from bench import parts, seal
+from bench import packed, parts, salvage, seal
 from bench.errors import StoreError
-from bench.parted import is_part
-from bench.parts import DamagedError, sync
+from bench.packed import Pack
+from bench.parted import Parted, is_part
+from bench.parts import DamagedError, GoneError, sync
+from bench.run import FINAL
 
 PARTS = ("curves", "layers", "slices")  # tables with a file a run, which a row names
 HISTORY = ("samples", "marks", "calibrations")
-_OF_A_RUN = (("runs", ".parquet"), *((name, ".parquet") for name in PARTS), ("nets", ".pt"))
 
 
 def find(root: Path, ids: Collection[str] | None = None) -> list[DamagedError]:
@@ -32,57 +33,101 @@ def find(root: Path, ids: Collection[str] | None = None) -> list[DamagedError]:
     found = []
     for name in names:
         those = None if name not in PARTS else ids
-        found += [damaged for path in _doubtful(root / name, those) if (damaged := _damage(Path(path)))]
+        found += [harm for path in _doubtful(root / name, those) if (harm := _damage(Path(path), those))]
     return found
 
 
-def set_aside(root: Path, path: Path) -> Path | None:
-    """Move a damaged file, with all else of its run, out of the tables; where it is then. Nothing is deleted.
+def set_aside(tables: Mapping[str, Parted], root: Path, path: Path) -> Path | None:
+    """Move a damaged file, and all of the runs that lose something by it, out of the tables; where the file is then.
 
-    The cell's row goes first: from then on it is pending. None where nothing damaged is there any more. Others must be
-    kept from writing meanwhile (`bench.leases`).
+    Nothing is deleted. Rows go first: from then on their cells are pending. Of a pack, what is whole stays. None where
+    nothing damaged is there any more. Others must be kept from writing meanwhile (`bench.leases`).
 
     Raises:
         StoreError: when a file cannot be moved.
     """
-    if not _damage(path):
-        return None
-    number = 1 + max((int(p.name) for p in (root / "damaged").glob("*") if p.name.isdecimal()), default=0)
-    aside = root / "damaged" / str(number)
+    name = path.parent.name
     try:
-        of_a_run = path.parent.name in ("runs", *PARTS)
-        for file in list(_of_run(root, _cell(path))) if of_a_run else [path]:
-            target = aside / file.relative_to(root)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.rename(target)
-            sync(target.parent)
-            sync(file.parent)
+        with salvage.packing(root):
+            if not _damage(path):
+                return None
+            number = 1 + max((int(p.name) for p in (root / "damaged").glob("*") if p.name.isdecimal()), default=0)
+            aside = root / "damaged" / str(number)
+            if name in ("runs", *PARTS):
+                _set_runs_aside(tables, root, _cells(tables, path), aside)
+            if packed.number(path.name) is not None and path.exists():
+                salvage.rewrite(tables[name], path, (), aside / name / path.name)
+            elif path.exists():
+                _move(root, path, aside)
     except OSError as error:
         raise StoreError(f"{path}: damaged, and cannot be set aside: {error.strerror or error}") from None
     return aside / path.relative_to(root)
 
 
-def _damage(path: Path) -> DamagedError | None:
+def _cells(tables: Mapping[str, Parted], path: Path) -> set[str]:
+    """The cells that lose something by a damaged file."""
+    if packed.number(path.name) is None:
+        return {_cell(path.stem)}
+    table = tables[path.parent.name]
+    stems = salvage.lost(table, path)
+    if stems is None and table.name == "curves":  # every run that ended well has one
+        rows = tables["runs"].read(columns=["cell_id", "run_id", "outcome"])
+        own, packs = table.listing()
+        left = {Path(name).stem for name in own}
+        for name in packs:
+            with salvage.opened(table, table.folder / name) as pack:
+                left |= pack.stems - salvage.lost_of(pack) if pack else set()
+        named = {f"{row['cell_id']}-{row['run_id']}" for row in rows.to_pylist() if row["outcome"] in FINAL}
+        stems = named - left
+    return {_cell(stem) for stem in stems or ()}
+
+
+def _set_runs_aside(tables: Mapping[str, Parted], root: Path, cells: Collection[str], aside: Path) -> None:
+    rows = tables["runs"]
+    for cell_id in cells:
+        if rows.file(cell_id).exists():
+            _move(root, rows.file(cell_id), aside)
+    for name in rows.listing()[1]:
+        with salvage.opened(rows, rows.folder / name) as pack:
+            here = pack is not None and not pack.stems.isdisjoint(cells)
+        if here:
+            salvage.rewrite(rows, rows.folder / name, cells, aside / "runs" / name)
+    for folder, ending in (*((name, ".parquet") for name in PARTS), ("nets", ".pt")):
+        for file in sorted((root / folder).glob(f"*-*{ending}")) if cells else ():
+            if _cell(file.stem) in cells:
+                _move(root, file, aside)
+
+
+def _move(root: Path, file: Path, aside: Path) -> None:
+    target = aside / file.relative_to(root)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    file.rename(target)
+    sync(target.parent)
+    sync(file.parent)
+
+
+def _damage(path: Path, ids: Collection[str] | None = None) -> DamagedError | None:
     try:
-        parts.check(path)
+        if packed.number(path.name) is None:
+            parts.check(path)
+            return None
+        with Pack(path) as pack:
+            asked = None if ids is None else pack.holding({stem for stem in pack.stems if _cell(stem) in ids})
+            if harmed := pack.damaged(asked):
+                return DamagedError(path, f"{len(harmed)} of its {len(pack.blocks)} blocks")
     except DamagedError as damaged:
         return damaged
-    except parts.GoneError:  # replaced by a later attempt
+    except GoneError:  # replaced by a later attempt, or packed
         pass
     return None
 
 
-def _of_run(root: Path, cell_id: str) -> Iterator[Path]:
-    for name, ending in _OF_A_RUN:
-        yield from (root / name).glob(f"{cell_id}{ending}" if name == "runs" else f"{cell_id}-*{ending}")
-
-
 def _doubtful(folder: Path, ids: Collection[str] | None) -> Iterator[str]:
-    """Of these cells (None: of all), what does not hold by its seal alone."""
+    """Packs, and what of these cells (None: of all) does not hold by its seal alone."""
     with os.scandir(folder) if folder.is_dir() else contextlib.nullcontext(()) as entries:
         for entry in entries:
-            asked = is_part(entry.name) and (ids is None or entry.name.partition("-")[0] in ids)
-            if asked and not _holds(entry.path):
+            asked = is_part(entry.name) and (ids is None or _cell(entry.name) in ids)
+            if packed.number(entry.name) is not None or (asked and not _holds(entry.path)):
                 yield entry.path
 
 
@@ -95,5 +140,5 @@ def _holds(path: str) -> bool:
         return False
 
 
-def _cell(path: Path) -> str:
-    return path.stem.partition("-")[0]
+def _cell(stem: str) -> str:
+    return stem.partition("-")[0]

@@ -12,7 +12,7 @@ import mmap
 import os
 import re
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -52,8 +52,8 @@ def name(number: int) -> str:
 class Pack:
     """A pack, open to be read: also when it is removed meanwhile."""
 
-    def __init__(self, path: Path) -> None:
-        """Open it, and verify its footer.
+    def __init__(self, path: Path, footer: bytes | None = None) -> None:
+        """Open it, and verify its footer; or a copy of that, where its own is damaged.
 
         Raises:
             DamagedError, GoneError: where it is not whole, or not there.
@@ -63,7 +63,7 @@ class Pack:
             self._descriptor = os.open(path, os.O_RDONLY)
         try:
             with reading(path):
-                self._open()
+                self._open(self._own_footer() if footer is None else footer)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -74,13 +74,20 @@ class Pack:
     def __exit__(self, *_: TracebackType | type[BaseException] | BaseException | None) -> None:
         os.close(self._descriptor)
 
-    def _open(self) -> None:
+    def _own_footer(self) -> bytes:
         size = os.fstat(self._descriptor).st_size
         ending = os.pread(self._descriptor, 8, max(0, size - 8))
         start = size - 8 - int.from_bytes(ending[:4], "little")
         footer = os.pread(self._descriptor, size - start, start) if start > 0 else b""
-        if not footer or not seal.check(footer) or seal.start(footer) != start:
+        if not footer or seal.start(footer) != start:
             raise seal.BrokenSealError("its footer is not as it was written")
+        return footer
+
+    def _open(self, footer: bytes) -> None:
+        if not seal.check(footer):
+            raise seal.BrokenSealError("its footer has no seal")
+        self.footer, start = footer, seal.start(footer) or 0
+        size = start + len(footer)
         # an image of the file with holes: what is read is put in its place when it is verified
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
         self._image = mmap.mmap(-1, size, flags=flags)
@@ -100,9 +107,9 @@ class Pack:
         return sum(sum(block.rows.values()) for block in self.blocks)
 
     @property
-    def columns(self) -> list[str]:
-        """Their names."""
-        return self._file.schema_arrow.names
+    def schema(self) -> pa.Schema:
+        """Of all its columns."""
+        return self._file.schema_arrow.remove_metadata()
 
     def damaged(self, blocks: Iterable[int] | None = None) -> list[int]:
         """Which of these blocks (None: of all) are not as they were written."""
@@ -176,13 +183,15 @@ def in_blocks(tables: Iterable[tuple[str, pa.Table]]) -> Iterator[tuple[dict[str
     """Stems with their rows, put together to blocks; a stem without rows is left out."""
     held: list[pa.Table] = []
     rows: dict[str, int] = {}
+    count = 0
     for stem, table in tables:
         if len(table):
             held.append(table)
             rows[stem] = len(table)
-        if sum(rows.values()) >= BLOCK_ROWS:
+            count += len(table)
+        if count >= BLOCK_ROWS:
             yield rows, pa.concat_tables(held).combine_chunks()
-            held, rows = [], {}
+            held, rows, count = [], {}, 0
     if held:
         yield rows, pa.concat_tables(held).combine_chunks()
 
@@ -208,9 +217,3 @@ def _as_integers(array: pa.Array) -> pa.Array:
         offsets = pa.Array.from_buffers(pa.int32(), len(array) + 1, [None, array.buffers()[1]], offset=array.offset)
         return pa.ListArray.from_arrays(offsets, array.values.view(pa.int64()), mask=array.is_null())
     return array
-
-
-def stems_told(content: bytes, digits: Sequence[int]) -> set[str]:
-    """Stems of hexadecimal words of so many digits that a damaged footer still names."""
-    words = "-".join(rf"[0-9a-f]{{{count}}}" for count in digits)
-    return {found.decode() for found in re.findall(rf'"({words})":'.encode(), content)}

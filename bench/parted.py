@@ -127,6 +127,10 @@ class Parted:
         """
         self._index.refresh(self.listing()[0])
 
+    def forget_copy(self) -> None:
+        """Remove the copy of many files."""
+        self._index.path.unlink(missing_ok=True)
+
     def listing(self) -> tuple[set[str], list[str]]:
         """The names of stems' own files, and of packs, the latest first."""
         if not self.folder.is_dir():

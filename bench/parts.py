@@ -80,6 +80,19 @@ def _file(path: Path, schema: pa.Schema, newest: int) -> pa.Table:
             return conforming(file.read(schema.names, use_threads=False), schema, newest, path)
 
 
+def whole(path: Path) -> pa.Table:
+    """All rows of one file, with all columns it has.
+
+    Raises:
+        DamagedError, GoneError: where it is not whole, or not there.
+    """
+    with reading(path):
+        content = path.read_bytes()
+        seal.check(content)
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            return file.read(use_threads=False)
+
+
 def conforming(table: pa.Table, schema: pa.Schema, newest: int, path: Path) -> pa.Table:
     """What was read of `path`, in the columns of `schema`.
 
@@ -111,10 +124,9 @@ def check(path: Path) -> None:
         DamagedError, GoneError: where it is not.
     """
     with reading(path):
-        content = path.read_bytes()
-        if not seal.check(content):
-            with pq.ParquetFile(pa.BufferReader(content)) as file:
-                file.read(use_threads=False)
+        sealed = seal.check(path.read_bytes())
+    if not sealed:
+        whole(path)
 
 
 def write(table: pa.Table, path: Path) -> None:

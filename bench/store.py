@@ -1,6 +1,7 @@
 """Results on disk: parquet tables with versioned schemas, written atomically, read as plain parquet.
 
 runs/<cell id>.parquet            one row: the cell has ended. This file is the commit marker.
+runs/packed-<…>.parquet           many such rows (`resbench compact`), and the like of curves, layers and slices.
 curves/<cell id>-<run id>.parquet its evaluations; counts only while a row of `runs` names it.
 layers/, slices/                  likewise: its layers at each evaluation, and its loss slices, where they were taken.
 nets/<cell id>-<run id>.pt        its trained net, where it was kept.
@@ -8,6 +9,7 @@ hosts/<host id>.parquet           one row: a machine that rows refer to.
 damaged/                          what was set aside (`bench.damage`).
 checkpoints/, logs/               of cells under way; no table, safe to delete between runs.
 .orchestrators/, .lock            who runs which cell now (`bench.leases`).
+.footers/, .packing/              of packs (`bench.salvage`).
 .index/                           copies of many part files in one, made from them alone, safe to delete.
 """
 
@@ -182,7 +184,7 @@ class Store:
         Raises:
             StoreError: when it cannot be moved.
         """
-        return damage.set_aside(self.root, path)
+        return damage.set_aside({name: self.table(name) for name in _TABLES}, self.root, path)
 
     def net(self, cell_id: str, run_id: str) -> Path:
         """Where a finished run's net is, if it was kept."""

@@ -161,7 +161,13 @@ def test_bits_are_told_apart():
     assert packed.same_bits(many.slice(1, 1), one(2.0)) and not packed.same_bits(many.slice(0, 1), one(2.0))
 
 
-def test_stems_are_told_by_a_damaged_footer():
-    content = b'{"0123456789abcdef-0123456789ab":3,"0123456789abcdef-0123456789Ab":3,"0123456789abcdeF":1}'
-    assert packed.stems_told(content, (16, 12)) == {"0123456789abcdef-0123456789ab"}
-    assert packed.stems_told(content, (16,)) == set()
+def test_a_damaged_footer_has_a_copy(pack, tmp_path):
+    with packed.Pack(pack) as whole:
+        footer, blocks = whole.footer, whole.blocks
+    spoiled = tmp_path / pack.name
+    spoiled.write_bytes(pack.read_bytes()[: blocks[3].start + 1])
+    with packed.Pack(spoiled, footer) as harmed:
+        assert harmed.damaged() == list(range(3, len(blocks)))
+        assert packed.same_bits(harmed.read({"s0"}, SCHEMA, 1), rows("s0", 1))
+    with pytest.raises(DamagedError):
+        packed.Pack(spoiled, footer[1:])
