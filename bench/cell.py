@@ -53,6 +53,14 @@ class Arch:
         if self.stride != "original" and not self.bottleneck:
             raise FieldError("stride", self.stride, f"original for a net without bottlenecks ({self.label})")
 
+    def __hash__(self) -> int:
+        return hash(self.canonical)
+
+    @cached_property
+    def canonical(self) -> str:
+        """What identifies it, as canonical JSON."""
+        return _json(field.identity(self))
+
     @property
     def bottleneck(self) -> bool:
         """Whether its blocks are 1x1, 3x3, 1x1 (Fig. 5, right)."""
@@ -166,6 +174,14 @@ class Recipe:
         elif self.crop_padding:
             raise FieldError("crop_padding", self.crop_padding, "0, where crop_size is set")
 
+    def __hash__(self) -> int:
+        return hash(self.canonical)
+
+    @cached_property
+    def canonical(self) -> str:
+        """What identifies it, as canonical JSON."""
+        return _json(field.identity(self))
+
     def learning_rate(self, iteration: int, *, warming: bool = False, plateaus: int = 0) -> float:
         """The learning rate of the step that takes the net from `iteration` to `iteration + 1`.
 
@@ -196,16 +212,26 @@ class Cell:
         field.check(self)
         object.__setattr__(self, "data", Source.parse(self.data).identity)
 
+    def __hash__(self) -> int:
+        return hash(self.id)
+
     @cached_property
     def id(self) -> str:
         """16 hexadecimal digits: SHA-256 of every field that identifies the cell, as canonical JSON."""
-        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
+        arch, recipe = self.arch.canonical, self.recipe.canonical  # of all cells of a net: made once
+        text = f'{{"arch":{arch},"data":{_json(self.data)},"recipe":{recipe},"seed":{self.seed}}}'
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def identity(self) -> dict[str, Any]:
-        """What the id is made from."""
-        parts = {"arch": field.identity(self.arch), "recipe": field.identity(self.recipe)}
-        return parts | {"data": self.data, "seed": self.seed}
+    def seeded(self, seed: int) -> Cell:
+        """The cell of the same net with another seed.
+
+        Raises:
+            FieldError: for a seed that is not allowed.
+        """
+        other = object.__new__(Cell)  # the rest was checked when this one was made
+        allowed = field.canonical("seed", field.kinds(Cell)["seed"], seed)
+        vars(other).update(arch=self.arch, recipe=self.recipe, data=self.data, seed=allowed)
+        return other
 
     def flat(self) -> dict[str, Any]:
         """Every field under its own name, one level deep: the columns of a table."""
@@ -251,6 +277,10 @@ class Cell:
     def label(self) -> str:
         """The net and the seed: `plain-56, seed 0`."""
         return f"{self.arch.label}, seed {self.seed}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def values(record: Any) -> dict[str, Any]:

@@ -196,6 +196,7 @@ def _side(options: Namespace, which: str) -> Any:
 def net(options: Namespace) -> int:
     """Show what a net costs."""
     arch, size, classes = selection.arch(options, "net")
+    from bench.cell import values
     from bench.cost import cost_of
 
     cost = cost_of(arch, channels=options.channels, size=size, classes=classes)
@@ -203,7 +204,7 @@ def net(options: Namespace) -> int:
         import json
 
         shape = {"size": size, "channels": options.channels, "classes": classes}
-        print(json.dumps({**vars(arch), **shape, **cost.as_dict()}, indent=2))
+        print(json.dumps({**values(arch), **shape, **cost.as_dict()}, indent=2))
         return EXIT_OK
     from bench import plan
 

@@ -8,9 +8,12 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
 
 from bench import host, memo, pool
 from bench.cell import Arch, Cell, Recipe, values
@@ -20,8 +23,6 @@ from bench.run import DONE
 from bench.source import IMAGENET_CLASSES, SHAPES, Source
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from bench.history import Sample
 
 COSTS = "costs-2.json"  # the number goes up when costs are counted otherwise
@@ -148,16 +149,8 @@ class Forecast:
     """Expected times, from what machines have recorded: `runs` with at least `COLUMNS` on these `hosts`, and samples of
     benchmarks, which are read only where runs of the very net do not tell."""
 
-    COLUMNS = (
-        *Cell.columns(),
-        "host_id",
-        "outcome",
-        "train_seconds",
-        "eval_seconds",
-        "multiply_adds",
-        "sharing",
-        "devices",
-    )
+    _MEASURED = ("host_id", "outcome", "train_seconds", "eval_seconds", "multiply_adds", "sharing", "devices")
+    COLUMNS = (*Cell.columns(), *_MEASURED)
 
     def __init__(
         self, runs: pa.Table, hosts: Mapping[str, host.Host], samples: Callable[[], Iterable[Sample]] = tuple
@@ -165,10 +158,11 @@ class Forecast:
         self._hosts, self._samples = hosts, samples
         self._seconds: dict[tuple[Arch, Recipe, str], list[float]] = defaultdict(list)
         rates = []
-        for row in runs.select(self.COLUMNS).to_pylist():  # in Python: pa.array imports pandas
+        cell_of = _nets(runs)
+        for number, row in enumerate(runs.select(self._MEASURED).to_pylist()):
             if row["host_id"] not in hosts or row["outcome"] != DONE:
                 continue
-            cell = Cell.from_flat({name: row[name] for name in Cell.columns()})
+            cell = cell_of(number)
             sharing = row["sharing"] if hosts[row["host_id"]].gpu else 1
             took = (row["train_seconds"] + row["eval_seconds"]) / sharing  # its share of a GPU, or all of several
             took *= row["devices"] or 1
@@ -190,6 +184,33 @@ class Forecast:
         if self._rate is None:
             return None
         return Expected(cost.multiply_adds * work(cell) / self._rate, measured=False)
+
+
+def _nets(runs: pa.Table) -> Callable[[int], Cell]:
+    """For the number of a row a cell of its net, one and the same for all of a net: many rows have few nets."""
+    names = [name for name in Cell.columns() if name != "seed"]
+    nets = np.zeros(len(runs), np.int64)
+    for name in names:
+        _, codes = np.unique(_codes(runs[name].combine_chunks()), return_inverse=True)
+        if codes.any():
+            _, nets = np.unique(nets * (codes.max() + 1) + codes, return_inverse=True)
+    _, firsts, nets = np.unique(nets, return_index=True, return_inverse=True)
+    columns, known = runs.select(names), nets.tolist()
+
+    @cache
+    def cell(net: int) -> Cell:
+        return Cell.from_flat(columns.slice(int(firsts[net]), 1).to_pylist()[0])
+
+    return lambda number: cell(known[number])
+
+
+def _codes(column: pa.Array) -> np.ndarray:
+    """A number for each value, the same for the same, nan for null. What makes arrow's scalars imports pandas."""
+    if pa.types.is_list(column.type):
+        known: dict[Any, int] = {}
+        keys = (None if value is None else tuple(value) for value in column.to_pylist())
+        return np.array([known.setdefault(key, len(known)) for key in keys], np.int64)
+    return column.dictionary_encode().indices.to_numpy(zero_copy_only=False)
 
 
 def work(cell: Cell) -> int:

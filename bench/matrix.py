@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
@@ -51,17 +51,22 @@ class Matrix:
 
     def _product(self, axes: Selector, place: str) -> Iterable[Cell]:
         names = list(axes)
-        nets: dict[tuple[Any, ...], Cell] = {}  # one cell of each: its arch and recipe are checked once
+        where = names.index("seed") if "seed" in names else len(names)
+        nets: dict[tuple[Any, ...], Cell] = {}  # one cell of each, with which its arch and recipe are checked
         for combination in itertools.product(*axes.values()):
+            key = combination[:where] + combination[where + 1 :]
+            seed = combination[where] if where < len(names) else DEFAULTS["seed"]
+            if key in nets and not self.excludes:
+                yield nets[key].seeded(seed)
+                continue
             fields = DEFAULTS | dict(zip(names, combination, strict=True))
             fields["data"] = Source.parse(fields["data"]).identity
             if any(matches(fields, exclude) for exclude in self.excludes):
                 continue
             try:
-                net = tuple(value for name, value in fields.items() if name != "seed")
-                if net not in nets:
-                    nets[net] = Cell.from_flat(fields)
-                yield replace(nets[net], seed=fields["seed"])
+                if key not in nets:
+                    nets[key] = Cell.from_flat(fields)
+                yield nets[key].seeded(seed)
             except FieldError as error:
                 others = ", ".join(f"{k}={fields[k]}" for k in names if k != error.key and len(axes[k]) > 1)
                 raise error.at(f"{place}, cell {others}" if others else place) from None

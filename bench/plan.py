@@ -16,7 +16,7 @@ from bench.errors import DeviceError, InputError
 from bench.forecast import Costs, Expected, Forecast
 from bench.history import History
 from bench.host import Host
-from bench.matrix import variants
+from bench.matrix import one_a_net, variants
 from bench.sample import HISTORY
 from bench.store import Store
 from bench.study import Study
@@ -85,7 +85,8 @@ def show(
     if waiting:  # otherwise there is no time to expect, and no reason to read what others took
         samples = partial(History(store.root).samples, HISTORY)
         times = Forecast(store.runs(columns=Forecast.COLUMNS), where.hosts, samples)
-        expected = {cell: times.expect(cell, costs[cell.priced]) for cell in waiting}
+        of_nets = {cell.net: times.expect(cell, costs[cell.priced]) for cell in one_a_net(waiting)}
+        expected = {cell: of_nets[cell.net] for cell in waiting}
     console.print(_table(cells, set(waiting), costs, expected))
     data = ", ".join(dict.fromkeys(cell.data for cell in cells))
     over = f", each over {devices} devices" if devices > 1 else ""
@@ -118,7 +119,7 @@ def _table(cells: Sequence[Cell], waiting: set[Cell], costs: Costs, expected: di
     groups: dict[Any, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.net, []).append(cell)
-    names = variants(cells)
+    names = variants(one_a_net(cells))
     for (arch, recipe, _), group in groups.items():
         cost = costs[group[0].priced]
         time = next((expected[cell] for cell in group if expected.get(cell)), None)

@@ -133,7 +133,7 @@ def fit(options: Namespace) -> int:
     from pathlib import Path
 
     from bench import fit, session
-    from bench.cell import Recipe
+    from bench.cell import Recipe, values
     from bench.errors import FieldError
 
     arch, size, classes = selection.arch(options, "fit")
@@ -156,7 +156,7 @@ def fit(options: Namespace) -> int:
     except FieldError as error:
         raise error.at("resbench fit") from None
     if options.json:
-        print(json.dumps({"arch": vars(arch), "size": size, "classes": classes} | asdict(found), indent=2))
+        print(json.dumps({"arch": values(arch), "size": size, "classes": classes} | asdict(found), indent=2))
         return EXIT_OK
     print(fit.described(found, arch, size))
     return EXIT_OK

@@ -170,7 +170,7 @@ def _json(
         }
         for name, accuracy in found.items()
     ]
-    facts = {"weights": str(options.weights), "arch": vars(arch), "data": data, "data_sha256": answer["sha256"]}
+    facts = {"weights": str(options.weights), "arch": values(arch), "data": data, "data_sha256": answer["sha256"]}
     return json.dumps(facts | {"normalise": options.normalise, "device": device, "tests": tests}, indent=2)
 
 
