@@ -111,27 +111,41 @@ def _warn(waiting: Sequence[Cell], device: str, devices: int, console: Console) 
 
 
 def _table(cells: Sequence[Cell], waiting: set[Cell], costs: Costs, expected: dict[Cell, Expected | None]) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 1))
-    table.add_column("net", no_wrap=True)
     long = min((time.seconds for time in expected.values() if time), default=0) > LONG
-    for name in ("seeds", "to run", "iterations", "parameters", "multiply-adds", "h a cell" if long else "s a cell"):
-        table.add_column(name, justify="right", no_wrap=True)
+    columns = [
+        "net",
+        "seeds",
+        "to run",
+        "iterations",
+        "parameters",
+        "multiply-adds",
+        "h a cell" if long else "s a cell",
+    ]
     groups: dict[Any, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.net, []).append(cell)
     names = variants(one_a_net(cells))
+    rows = []
     for (arch, recipe, _), group in groups.items():
         cost = costs[group[0].priced]
         time = next((expected[cell] for cell in group if expected.get(cell)), None)
-        table.add_row(
-            f"{arch.label} {names[group[0]]}".strip(),
-            str(len(group)),
-            str(sum(cell in waiting for cell in group)),
-            f"{recipe.iterations:,}",
-            f"{cost.parameters:,}",
-            f"{cost.multiply_adds:,}",
-            "" if time is None else f"{estimate.mark(time)}{time.seconds / (3600 if long else 1):,.1f}",
+        rows.append(
+            (
+                f"{arch.label} {names[group[0]]}".strip(),
+                str(len(group)),
+                str(sum(cell in waiting for cell in group)),
+                f"{recipe.iterations:,}",
+                f"{cost.parameters:,}",
+                f"{cost.multiply_adds:,}",
+                "" if time is None else f"{estimate.mark(time)}{time.seconds / (3600 if long else 1):,.1f}",
+            )
         )
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for column, values in zip(columns, zip(*rows, strict=True), strict=True):
+        width = max(map(len, (column, *values)))  # rich would take a second for thousands of rows to find it
+        table.add_column(column, justify="left" if column == "net" else "right", no_wrap=True, width=width)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
