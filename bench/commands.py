@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import selection
-from bench.errors import EXIT_CELLS_FAILED, EXIT_INTERRUPTED, EXIT_OK, InputError
+from bench.errors import EXIT_CELLS_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNSOUND, InputError
 from bench.interruption import Interrupted
 
 if TYPE_CHECKING:
@@ -221,3 +221,32 @@ def compact(options: Namespace) -> int:
         left = f", {outcome.left} left as they are" if outcome.left else ""
         print(f"{outcome.table}: {outcome.packed} files packed{left}; packs: {outcome.packs}")
     return EXIT_OK
+
+
+def doctor(options: Namespace) -> int:
+    """Say what is wrong with the environment and a results folder, and mend what can be."""
+    from bench import doctor, surroundings
+    from bench.store import Store
+
+    unsound = 0
+    print("environment")
+    for fact in surroundings.facts(options.results):
+        print(f"  {'✓' if fact.sound else '✗'} {fact.says}")
+        unsound += not fact.sound
+    store = Store(options.results)
+    if not store.root.is_dir():
+        print(f"{store.root}/: no such folder; resbench run makes it")
+        return EXIT_UNSOUND if unsound else EXIT_OK
+    findings = list(doctor.examine(store))
+    print(f"{store.root}/")
+    done: list[Any] = []
+    if options.fix and any(finding.mend for finding in findings):
+        with store.writing() as leases:
+            for finding, how in doctor.mended(store, findings, leases):
+                print(f"  ✓ {finding.what}\n      {how}")
+                done.append(finding)
+        findings = list(doctor.examine(store))
+    for finding in findings:
+        print(f"  ✗ {finding.what}\n      {'with --fix: ' if finding.mend else ''}{finding.advice}")
+    print(f"  {len(findings)} left, {len(done)} mended" if findings else f"  {doctor.counted(store)}")
+    return EXIT_UNSOUND if unsound or findings else EXIT_OK

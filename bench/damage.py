@@ -51,8 +51,7 @@ def set_aside(tables: Mapping[str, Parted], root: Path, path: Path) -> Path | No
         with salvage.packing(root):
             if not _damage(path):
                 return None
-            number = 1 + max((int(p.name) for p in (root / "damaged").glob("*") if p.name.isdecimal()), default=0)
-            aside = root / "damaged" / str(number)
+            aside = _next(root)
             if name in ("runs", *PARTS):
                 _set_runs_aside(tables, root, _cells(tables, path), aside)
             if packed.number(path.name) is not None and path.exists():
@@ -62,6 +61,27 @@ def set_aside(tables: Mapping[str, Parted], root: Path, path: Path) -> Path | No
     except OSError as error:
         raise StoreError(f"{path}: damaged, and cannot be set aside: {error.strerror or error}") from None
     return aside / path.relative_to(root)
+
+
+def withdraw(tables: Mapping[str, Parted], root: Path, cell_id: str) -> Path:
+    """Move a run out of the tables, as where something of it is damaged; the folder where it is then.
+
+    Raises:
+        StoreError: when it cannot be moved.
+    """
+    aside = _next(root)
+    try:
+        with salvage.packing(root):
+            _set_runs_aside(tables, root, {cell_id}, aside)
+    except OSError as error:
+        raise StoreError(f"{aside}: {error.strerror or error}") from None
+    return aside
+
+
+def _next(root: Path) -> Path:
+    """Where what is set aside next goes."""
+    number = 1 + max((int(p.name) for p in (root / "damaged").glob("*") if p.name.isdecimal()), default=0)
+    return root / "damaged" / str(number)
 
 
 def _cells(tables: Mapping[str, Parted], path: Path) -> set[str]:

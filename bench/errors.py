@@ -8,9 +8,9 @@
     └── StoreError               5   results cannot be read or written
 
 Exit codes of every command: 0 the job is done (`judge`: every claim is supported; `compare`, `gate`: no regression); 1
-done, with cells that failed (`judge`: a claim is contradicted; `compare`, `gate`: a regression; `data imagenet-check`:
-something is off); 2 bad input; 3 a claim is undecided or untestable, and none contradicted (`compare`, `gate`:
-inconclusive); 4 nothing was measured; 5 results cannot be read or written; 130 interrupted (rerun to continue).
+done, with cells that failed (`judge`: a claim is contradicted; `compare`, `gate`: a regression; `data imagenet-check`,
+`doctor`: something is off); 2 bad input; 3 a claim is undecided or untestable, and none contradicted (`compare`,
+`gate`: inconclusive); 4 nothing was measured; 5 results cannot be read or written; 130 interrupted (rerun to continue).
 """
 
 from __future__ import annotations

@@ -186,6 +186,14 @@ class Store:
         """
         return damage.set_aside({name: self.table(name) for name in _TABLES}, self.root, path)
 
+    def withdraw(self, cell_id: str) -> Path:
+        """Move a run that lacks something into `damaged/`, so that its cell is pending; the folder where it is now.
+
+        Raises:
+            StoreError: when it cannot be moved.
+        """
+        return damage.withdraw({name: self.table(name) for name in _TABLES}, self.root, cell_id)
+
     def net(self, cell_id: str, run_id: str) -> Path:
         """Where a finished run's net is, if it was kept."""
         return self.root / "nets" / f"{cell_id}-{run_id}.pt"
@@ -222,18 +230,25 @@ class Store:
                     with _storing(self.root / name):
                         self.table(name).refresh()
 
-    def _clear_leftovers(self) -> None:
-        for temporary in self.root.glob("*/.*.tmp"):
-            temporary.unlink(missing_ok=True)
-        try:
-            named = self._read("runs", columns=["cell_id", "run_id"])
-        except DamagedError:
-            return  # of which run the parts are cannot be told before what is damaged is set aside
+    def leftovers(self) -> Iterator[Path]:
+        """Files half-written, and parts that no row names; of those that others are writing nothing is known here.
+
+        Raises:
+            StoreError: when a table cannot be read.
+        """
+        yield from self.root.glob("*/.*.tmp")
+        named = self._read("runs", columns=["cell_id", "run_id"])
         kept = {f"{run['cell_id']}-{run['run_id']}" for run in named.to_pylist()}
         for pattern in _PARTS:
             for part in self.root.glob(pattern):
                 if part.stem not in kept and packed.number(part.name) is None:
-                    part.unlink(missing_ok=True)
+                    yield part
+
+    def _clear_leftovers(self) -> None:
+        with contextlib.suppress(DamagedError):  # of which run parts are cannot be told before those are set aside
+            for leftover in self.leftovers():
+                with _storing(leftover):
+                    leftover.unlink(missing_ok=True)
 
     def _write_part(self, name: str, cell_id: str, run_id: str, records: Sequence[Any], schema: pa.Schema) -> None:
         if records:

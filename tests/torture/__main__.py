@@ -45,7 +45,7 @@ class Campaign:
         while not scene.complete or aftermath:
             kinds, weights = zip(*faults.available(complete=scene.complete), strict=True)
             (fault,) = self.rng.choices(kinds, weights)
-            aftermath -= scene.complete
+            aftermath -= scene.complete and aftermath > 0
             history.append(fault.__name__)
             try:
                 how = fault(scene)

@@ -250,23 +250,56 @@ def two_orchestrators(scene: Scene) -> str | None:
 
 def kill_compact(scene: Scene) -> str | None:
     """SIGKILL of resbench compact"""
-    if not scene.rows():
+    if not scene.known:
         return None
-    process = scene.start_compact()
-    time.sleep(scene.rng.uniform(0.0, 1.2))
+    process = scene.command("compact")
+    time.sleep(scene.rng.uniform(0.3, 1.5))
     hit = process.poll() is None
     process.kill()
     scene.end(process)
     return "killed" if hit else None
 
 
+def damage_pack(scene: Scene) -> str | None:
+    """a pack (resbench compact) with a bit flipped, cut short or emptied"""
+    _expect(scene.end(scene.command("compact")), 0)
+    packs = sorted(scene.store.root.glob("*/packed-*.parquet"))
+    if not packs:
+        return None
+    pack = scene.rng.choice(packs)
+    how = _spoil(scene, pack)
+    ended = scene.run()
+    _expect(ended, 0)
+    if pack.name not in ended.said:
+        raise Violation(f"{pack.parent.name}/{pack.name} was {how}, and is not named: {ended.said}")
+    scene.known.clear()  # whichever were in it are run again
+    return f"{pack.parent.name}: {how}"
+
+
+def doctor(scene: Scene) -> str | None:
+    """a part file damaged, and resbench doctor --fix"""
+    parts = sorted(p for name in ("runs", "curves", "layers") for p in scene.store.root.glob(f"{name}/*.parquet"))
+    parts = [path for path in parts if not path.stem.startswith("packed-")]
+    if not parts:
+        return None
+    part = scene.rng.choice(parts)
+    _spoil(scene, part)
+    _expect(scene.end(scene.command("doctor")), 1)
+    _expect(scene.end(scene.command("doctor", "--fix")), 0)
+    _expect(scene.end(scene.command("doctor")), 0)
+    scene.known.pop(part.stem.partition("-")[0], None)
+    return "mended"
+
+
 def available(*, complete: bool) -> list[tuple[Fault, int]]:
     """The faults, each with how often it is drawn; of a complete study those of its tables alone."""
     if complete:
-        return [(damage, 4), (read_only, 1), (newer_table, 1), (leftovers, 1)]
+        tables: list[Fault] = [damage, damage_pack, doctor, kill_compact, kill_compact]
+        return [(fault, 2) for fault in tables] + [(read_only, 1), (newer_table, 1), (leftovers, 1)]
     often = [(kill_orchestrator, 12), (kill_worker, 8)]
     others: list[Fault] = [terminate, interrupt, out_of_memory, hang, suspend, disk_full, read_only]
     others += [damage, damage_checkpoint, clock_back, no_git, no_cache, newer_table, leftovers, two_orchestrators]
+    others += [doctor, kill_compact, damage_pack]
     return often + [(fault, 3) for fault in others]
 
 

@@ -80,8 +80,12 @@ class Scene:
         self.desk.mkdir(parents=True, exist_ok=True)
         study = self.desk / "tortured.toml"
         study.write_text(STUDY)
-        command = [sys.executable, "-m", "bench.cli", "run", str(study), "--results", str(self.store.root)]
-        command += ["--checkpoint-every", "0.05", "--workers", "1", "--retries", "3", *options]
+        how = ["--checkpoint-every", "0.05", "--workers", "1", "--retries", "3"]
+        return self.command("run", str(study), *how, *options, environment=environment)
+
+    def command(self, *words: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start a command on this folder."""
+        command = [sys.executable, "-m", "bench.cli", *words, "--results", str(self.store.root)]
         variables = os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {})
         output = self.desk / f"{time.monotonic_ns()}.out"
         with output.open("w") as file:
