@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -136,6 +137,18 @@ def cache_directory() -> Path:
     if chosen := os.environ.get("RESBENCH_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resbench"
+
+
+def cache_trouble() -> str | None:
+    """Why the cache cannot be written, and what that means; None where it can."""
+    folder = cache_directory()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        why = f"the cache {folder} cannot be written ({error.strerror or error})"
+        return f"{why}, so each process prepares its data anew; RESBENCH_CACHE names another"
 
 
 def _gib(size: int) -> int:

@@ -62,15 +62,8 @@ def _devices() -> Iterator[Fact]:
 
 
 def _cache() -> Fact:
-    folder = host.cache_directory()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return Fact(f"the cache {folder} can be written")
-    except OSError as error:
-        why = error.strerror or error
-        says = f"the cache {folder} cannot be written ({why}), so data is prepared anew each time"
-        return Fact(f"{says}; RESBENCH_CACHE names another", sound=False)
+    trouble = host.cache_trouble()
+    return Fact(trouble or f"the cache {host.cache_directory()} can be written", sound=not trouble)
 
 
 def _free(results: Path) -> Fact:

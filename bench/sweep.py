@@ -134,6 +134,8 @@ class _Sweep:
         self._recorded, self._attempts = recorded, attempts
         self._sources, self._store, self._options, self._watcher = sources, store, options, watcher
         check_shares(waiting, options.devices)
+        if trouble := host.cache_trouble():
+            watcher.note(trouble)
         toolkit, self._costs, self._checksums = forecast.survey(
             waiting, sources, watcher.note, store.log("survey"), load=True
         )

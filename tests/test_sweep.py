@@ -433,6 +433,15 @@ def test_a_disk_that_is_full_ends_the_sweep_and_is_no_cells_fault(store):
     assert len(store.runs()) == 0
 
 
+def test_a_cache_that_cannot_be_written_is_told_and_changes_nothing(store, tmp_path, monkeypatch):
+    whole = Store(tmp_path / "whole")
+    run([a_cell()], whole)
+    monkeypatch.setenv("RESBENCH_CACHE", "/dev/null/cache")
+    outcomes, watcher = run([a_cell()], store)
+    assert outcomes == {"done": 1} and facts(store) == facts(whole)
+    assert "the cache /dev/null/cache cannot be written (Not a directory)" in watcher.notes[0]
+
+
 # A GPU that falls away.
 
 

@@ -31,16 +31,16 @@ shortcut = ["none", "A", "B"]
 seeds = 2
 width = 0.5
 [recipe]
-iterations = 120
+iterations = 60
 batch = 32
 lr = 0.05
-drops = [60]
+drops = [30]
 flip = false
 crop_padding = 1
-eval_every = 20
+eval_every = 15
 """
 CELLS = 6
-DEADLINE = 120.0  # seconds, after which a run counts as hanging
+DEADLINE = 300.0  # seconds, after which a run counts as hanging
 MEASURED_COLUMNS = {*MEASURED, "run_id", "schema_version"}
 
 
