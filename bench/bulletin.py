@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,8 @@ from xml.etree import ElementTree
 
 from bench.errors import EXIT_NOTHING, EXIT_OK, EXIT_REGRESSION, EXIT_UNDECIDED
 from bench.ruling import FAILED, MARKS, NOT_MEASURED, REGRESSION, UNSURE, marked
-from bench.table import Table, escaped
-
-NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot hold
+from bench.table import Table
+from bench.texts import code, escaped, printable
 
 
 @dataclass(frozen=True)
@@ -70,14 +68,8 @@ def markdown(title: str, lines: Sequence[Line], table: Table, notes: Sequence[st
         text.append("\n".join(f"- {escaped(reason)}" for reason in because))
     text += map(escaped, notes)
     if again:
-        text.append(f"Again: {_code(again)}")
+        text.append(f"Again: {code(again)}")
     return "\n\n".join(text) + "\n"
-
-
-def _code(text: str) -> str:
-    """A code span, fenced by more backticks than are in it."""
-    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
-    return f"{fence} {' '.join(text.split())} {fence}"
 
 
 def as_json(facts: Mapping[str, Any], lines: Sequence[Line]) -> str:
@@ -93,11 +85,13 @@ def junit(title: str, lines: Sequence[Line]) -> str:
     """JUnit's XML: a test case a benchmark. What is worse fails; what is not sure, or not measured, is skipped."""
     skipped = [line for line in lines if line.ruling in UNSURE and not line.worse]
     counts = {"tests": len(lines), "failures": sum(line.worse for line in lines), "skipped": len(skipped), "errors": 0}
-    suite = ElementTree.Element("testsuite", name=_xml(title), **{name: str(count) for name, count in counts.items()})
+    suite = ElementTree.Element(
+        "testsuite", name=printable(title), **{name: str(count) for name, count in counts.items()}
+    )
     for line in lines:
         seconds = f"{line.seconds:.9f}" if line.seconds else "0"
-        case = ElementTree.SubElement(suite, "testcase", classname="resbench", name=_xml(line.label), time=seconds)
-        sentence = _xml(line.sentence)
+        case = ElementTree.SubElement(suite, "testcase", classname="resbench", name=printable(line.label), time=seconds)
+        sentence = printable(line.sentence)
         if line.worse:
             ElementTree.SubElement(case, "failure", message=sentence).text = sentence
         elif line in skipped:
@@ -106,7 +100,3 @@ def junit(title: str, lines: Sequence[Line]) -> str:
             ElementTree.SubElement(case, "system-out").text = sentence
     ElementTree.indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
-
-
-def _xml(text: str) -> str:
-    return NO_XML.sub("�", text)

@@ -14,7 +14,8 @@ from bench.picture import Picture
 from bench.report import machine, save
 from bench.series import Series
 from bench.standing import Standing, count, day, share, standings
-from bench.table import Table, escaped
+from bench.table import Table
+from bench.texts import block, code, escaped
 
 MOST_PICTURES = 24
 TRENDS_NOTE = """\
@@ -129,16 +130,12 @@ def _again(study: str | None, folder: Path, results: Path) -> str:
     place = "" if str(results) == "results" else f" --results {shlex.quote(results.as_posix())}"
     pages = "" if str(folder) == "reports" else f" --reports {shlex.quote(folder.as_posix())}"
     which = f" {shlex.quote(study)}" if study else ""
-    return "\n".join(
-        [
-            "## Get it again",
-            "",
-            "```",
-            f"resbench measure{which}{place}    # another point",
-            f"resbench history{which}{place}{pages}    # this page, from the tables",
-            "```",
-            "",
-            f"The tables: `{results.as_posix()}/samples`, `marks` and `hosts`, parquet; those of this page as CSV and "
-            "LaTeX: `tables/` beside it.",
-        ]
+    commands = [
+        f"resbench measure{which}{place}    # another point",
+        f"resbench history{which}{place}{pages}    # this page, from the tables",
+    ]
+    tables = (
+        f"The tables: {code(f'{results.as_posix()}/samples')}, `marks` and `hosts`, parquet; those of this page as CSV "
+        "and LaTeX: `tables/` beside it."
     )
+    return "\n\n".join(["## Get it again", block(commands), tables])

@@ -14,6 +14,7 @@ from bench.field import choice, of, real
 from bench.matrix import Selector, matches, read_selector, unknown_key
 from bench.paper import Published
 from bench.run import TESTS
+from bench.texts import one_line
 
 KEYS = ("says", "left", "relation", "right", "margin", "metric", "at", "confidence")
 
@@ -135,7 +136,7 @@ def read(table: Mapping[str, Any], where: str) -> Claim:
     right = _paper_table(right, f"{where}: right") if published else _side(right, f"{where}: right")
     rest = {key: table[key] for key in field.kinds(Claim) if key in table}
     try:
-        return Claim(says.strip(), left, right, **rest)
+        return Claim(one_line(says), left, right, **rest)
     except FieldError as error:
         raise error.at(where) from None
 

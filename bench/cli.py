@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from bench import usage_data, usage_results, usage_speed, usage_studies
 from bench.errors import EXIT_INTERRUPTED, EXIT_OK, ResbenchError
+from bench.texts import printable
 
 EPILOG = """\
 exit codes: 0 done; 1 done, but cells failed, a claim contradicted, a regression, or a data set with faults; 2 bad
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _terminable():
             return options.command(options)
     except ResbenchError as error:
-        print(f"resbench: error: {error}", file=sys.stderr)
+        print(f"resbench: error: {printable(' '.join(str(error).splitlines()))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("resbench: interrupted", file=sys.stderr)

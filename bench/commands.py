@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
 
 def run(options: Namespace) -> int:
     """Run the pending cells of a study, or show what they would cost."""
-    from rich.console import Console
-
-    from bench import progress, sweep
+    from bench import progress, sweep, terminal
     from bench.store import Store
 
     if options.max_seeds and not options.until_decided:
@@ -30,7 +27,7 @@ def run(options: Namespace) -> int:
             raise InputError(f"--{name}: only with --dry-run")
     study = selection.study(options)
     cells, store = selection.cells(options, study), Store(options.results)
-    console = Console(soft_wrap=False)
+    console = terminal.console(soft_wrap=False)
     if options.dry_run:
         from bench import plan
 
@@ -40,7 +37,6 @@ def run(options: Namespace) -> int:
     if options.keep_nets and (recorded := len(cells) - len(sweep.pending(cells, store)[0])):
         console.print(
             f"{recorded} cells are recorded already and not trained again: of their nets none is kept now",
-            highlight=False,
         )
     how = sweep.Options(
         options.workers,
@@ -67,16 +63,14 @@ def run(options: Namespace) -> int:
             else sweep_them(cells)
         )
     except Interrupted as reason:
-        console.print(f"{reason}; what ended is recorded: run again to continue", highlight=False)
+        console.print(f"{reason}; what ended is recorded: run again to continue")
         return EXIT_INTERRUPTED
     counted = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
     total = sum(outcomes.values())
-    console.print(
-        f"{study.name}: {total} cell{'s' if total != 1 else ''}: {counted}; tables in {store.root}/", highlight=False
-    )
+    console.print(f"{study.name}: {total} cell{'s' if total != 1 else ''}: {counted}; tables in {store.root}/")
     failed = sweep.failures(outcomes)
     if failed:
-        console.print(f"{failed} failed; why: the columns error and log of {store.root}/runs", highlight=False)
+        console.print(f"{failed} failed; why: the columns error and log of {store.root}/runs")
     return EXIT_CELLS_FAILED if failed else EXIT_OK
 
 
@@ -89,16 +83,14 @@ def _until_decided(
         raise InputError(f"--until-decided: {study.path} states no claim")
     most = options.max_seeds or rounds.MOST_SEEDS
 
-    def say(text: str) -> None:
-        console.print(text, highlight=False)
-
-    return rounds.until_decided(study, cells, store, most, run, say)
+    return rounds.until_decided(study, cells, store, most, run, console.print)
 
 
 def judge(options: Namespace) -> int:
     """Say what the tables say of a study's claims."""
     from bench import rounds, statement
     from bench.store import Store
+    from bench.terminal import say
 
     study = selection.study(options)
     cells, store = selection.cells(options, study), Store(options.results)
@@ -114,12 +106,12 @@ def judge(options: Namespace) -> int:
         print(json.dumps(found | {"verdicts": statement.plain(verdicts)}, indent=2))
     else:
         for verdict in verdicts:
-            print(f"{statement.MARKS[verdict.ruling]} {verdict.ruling}: {verdict.claim.says}")
-            print(f"    {statement.evidence(verdict)}")
+            say(f"{statement.MARKS[verdict.ruling]} {verdict.ruling}: {verdict.claim.says}")
+            say(f"    {statement.evidence(verdict)}")
         where = hosts[0].label if hosts else f"no host: nothing of it is recorded in {store.root}/"
-        print(f"{study.name} on {where}: {statement.tally(verdicts)}")
+        say(f"{study.name} on {where}: {statement.tally(verdicts)}")
     if others := hosts[1:]:
-        print(f"not judged: runs on {', '.join(other.label for other in others)}", file=sys.stderr)
+        say(f"not judged: runs on {', '.join(other.label for other in others)}", error=True)
     return statement.exit_code(verdicts)
 
 
@@ -132,10 +124,7 @@ def _with_more_seeds(options: Namespace, cells: list[Any], store: Any) -> list[A
 
 def slices(options: Namespace) -> int:
     """Measure the loss around trained nets."""
-    from rich.console import Console
-    from rich.text import Text
-
-    from bench import slices
+    from bench import slices, terminal
     from bench.analysis import Slicing
     from bench.store import Store
 
@@ -145,11 +134,9 @@ def slices(options: Namespace) -> int:
         cells = slices.lowest_seeds(cells)
     dimensions = 1 if options.one_dimensional else 2
     slicing = Slicing(options.images, options.steps, options.span, options.direction_seed, dimensions)
-    console = Console()
+    console = terminal.console(soft_wrap=True)
 
-    def tell(text: str) -> None:
-        console.print(Text(text), soft_wrap=True)
-
+    tell = console.print
     try:
         failed = slices.take(cells, study.sources, store, slicing, tell, device=options.device, workers=options.workers)
     except Interrupted as reason:

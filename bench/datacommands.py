@@ -62,7 +62,7 @@ def _differ(found: Album) -> bool:
         try:
             with Image.open(io.BytesIO(found.train.read(int(number)))) as image:
                 sizes.add(image.size)
-        except (OSError, ValueError):
+        except Exception:  # of PIL's, or too large for it; what is wrong is told by whoever decodes all
             return False
     return len(sizes) > 1 or any(width != height for width, height in sizes)
 
@@ -77,9 +77,7 @@ def _tell(found: Album) -> int:
 
 def make_folder(options: Namespace) -> int:
     """Make a folder of JPEGs of many sizes from a data set's images."""
-    from rich.console import Console
-
-    from bench import makefolder
+    from bench import makefolder, terminal
     from bench.headway import pacing
 
     source = Source.parse(options.origin)
@@ -87,7 +85,7 @@ def make_folder(options: Namespace) -> int:
     wanted = makefolder.Options(
         source.identity, options.classes, least, most, options.train, options.test, options.seed, options.quality
     )
-    with pacing(Console()) as told:
+    with pacing(terminal.console()) as told:
         made = makefolder.make(options.out, source, wanted, told)
     print(f"{options.out}: {'made' if made else 'already made with these options'}")
     return EXIT_OK
@@ -95,22 +93,20 @@ def make_folder(options: Namespace) -> int:
 
 def imagenet_check(options: Namespace) -> int:
     """Check that a folder holds ImageNet."""
-    from rich.console import Console
-
-    from bench import host, imagenet
+    from bench import host, imagenet, terminal
     from bench.headway import pacing
 
     expected = imagenet.Expected(options.classes, options.train, options.val)
     workers = options.workers or host.cores()
-    with pacing(Console()) as told:
+    with pacing(terminal.console()) as told:
         report = imagenet.check(options.root, told, expected, workers)
     print(
         f"{options.root}: {report.classes:,} classes, {report.train:,} training and {report.test:,} validation images"
     )
     for fault in report.faults:
-        print(fault)
+        terminal.say(fault)
     for where, why in report.bad:
-        print(f"{where}: cannot be decoded: {why}")
+        terminal.say(f"{where}: cannot be decoded: {why}")
     if more := report.bad_count - len(report.bad):
         print(f"and {more:,} more that cannot be decoded")
     images = report.train + report.test

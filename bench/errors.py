@@ -15,6 +15,8 @@ done, with cells that failed (`judge`: a claim is contradicted; `compare`, `gate
 
 from __future__ import annotations
 
+from bench.texts import printable
+
 EXIT_OK = 0
 EXIT_CELLS_FAILED = 1
 EXIT_CONTRADICTED = 1
@@ -71,8 +73,8 @@ class StoreError(ResbenchError):
 
 
 def in_a_line(error: BaseException) -> str:
-    """The first line of what an error says; its name where it says nothing."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    """The first line of what an error says, printable; its name where it says nothing."""
+    return next(map(printable, str(error).splitlines()), "") or type(error).__name__
 
 
 def shown(value: object, limit: int = 80) -> str:

@@ -27,6 +27,7 @@ from bench.picture import (
 )
 from bench.stats import Estimate
 from bench.summary import Net, Summary
+from bench.texts import one_line
 
 PERCENT = FuncFormatter(lambda value, _: f"{round(100 * value, 6):g}%")  # whole or not: 2.5% is not 2%
 WORDS = {"train_error": "training error", "validation_error": "validation error", "test_error": "test error"}
@@ -274,7 +275,7 @@ def _entries(nets: Sequence[Net]) -> list[Line2D]:
 
 
 def _line_label(shortcut: str, variant: str) -> str:
-    return picture.printable(f"{SHORTCUTS[shortcut]} {variant}")
+    return one_line(f"{SHORTCUTS[shortcut]} {variant}")
 
 
 def _look(shortcut: str, variant: int) -> dict[str, object]:

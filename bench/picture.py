@@ -23,6 +23,7 @@ from matplotlib.lines import Line2D
 
 from bench.parts import replacing
 from bench.summary import Net, span
+from bench.texts import one_line
 
 INK, PAPER, GRID, DIM = "#1b1f24", "#ffffff", "#e3e6ea", "#5b6470"
 SHORTCUTS = {"none": "plain", "A": "identity (A)", "B": "projection at changes (B)", "C": "projection everywhere (C)"}
@@ -195,14 +196,9 @@ def style() -> Iterator[None]:
 def new_canvas(width: float, height: float, title: str = "") -> Canvas:
     """An empty figure, in inches; within `style()`."""
     canvas = Canvas(figsize=(width, height))
-    if text := printable(title):
+    if text := one_line(title):
         canvas.suptitle(text, fontsize=9.5, fontweight="bold")
     return canvas
-
-
-def printable(text: str) -> str:
-    """A user's text on one line, without the control characters that no SVG may hold."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
 
 
 def legend(canvas: Canvas, lines: Sequence[Line2D], columns: int = 6) -> None:
@@ -234,7 +230,7 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
 
 def name(net: Net) -> str:
     """What pictures call a net: `ResNet-56-A lr=0.05`."""
-    return printable(net.name)
+    return one_line(net.name)
 
 
 def seeds(nets: Sequence[Net]) -> str:

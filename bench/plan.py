@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import estimate, forecast, slots, sweep
+from bench import estimate, forecast, slots, sweep, terminal
 from bench.cell import Arch, Cell
 from bench.errors import DeviceError, InputError
 from bench.forecast import Costs, Expected, Forecast
@@ -80,7 +80,7 @@ def show(
             f"--price: of a GPU's hour, and these cells would run on {where.name}; --machine names another"
         )
     waiting, recorded, _ = sweep.pending(cells, store)
-    costs = forecast.costs_of(cells, study.sources, lambda text: console.print(text, style="dim", highlight=False))
+    costs = forecast.costs_of(cells, study.sources, lambda text: console.print(text, style="dim"))
     expected: dict[Cell, Expected | None] = {}
     if waiting:  # otherwise there is no time to expect, and no reason to read what others took
         samples = partial(History(store.root).samples, HISTORY)
@@ -92,11 +92,10 @@ def show(
     over = f", each over {devices} devices" if devices > 1 else ""
     console.print(
         f"{study.name}: {len(cells)} cells on {data}, {len(recorded)} recorded, {len(waiting)} to run on {where.name}, "
-        f"{where.at_a_time} at a time{over}",
-        highlight=False,
+        f"{where.at_a_time} at a time{over}"
     )
     for line in estimate.lines(expected, where.at_a_time, devices, on_gpu=where.on_gpu, price=price):
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
     if machine is None:
         _warn(waiting, device, devices, console)
 
@@ -107,7 +106,7 @@ def _warn(waiting: Sequence[Cell], device: str, devices: int, console: Console) 
         slots.check_gpus(gpus, waiting)
         slots.slots(gpus, None, devices)
     except DeviceError as error:  # a plan may be for another machine
-        console.print(f"not on this machine: {error}", highlight=False, markup=False)
+        console.print(f"not on this machine: {error}")
 
 
 def _table(cells: Sequence[Cell], waiting: set[Cell], costs: Costs, expected: dict[Cell, Expected | None]) -> Table:
@@ -165,6 +164,6 @@ def show_net(arch: Arch, size: int, channels: int, cost: Any) -> None:
         shape = " x ".join(map(str, group.output_shape))
         numbers = (group.layers, group.parameters, group.multiply_adds, group.activation_bytes)
         table.add_row(group.name, shape, *(f"{number:,}" for number in numbers))
-    console = Console()
-    console.print(f"{arch.label} ({arch.family} family), one image of {channels} x {size} x {size}", highlight=False)
+    console = terminal.console()
+    console.print(f"{arch.label} ({arch.family} family), one image of {channels} x {size} x {size}")
     console.print(table)

@@ -29,7 +29,8 @@ from bench.host import cores, cpu_model
 from bench.kinds import FORWARD, Scope, Share, Work, shares, unknown
 from bench.measure import Stopwatch
 from bench.source import ALLOWED, Source
-from bench.table import Column, escaped, percent, table
+from bench.table import Column, percent, table
+from bench.texts import escaped
 from bench.train import Training
 
 WINDOWS = 3

@@ -128,7 +128,7 @@ class Lines(Tracker):
     def begin(self, cells: Sequence[Cell], recorded: dict[str, str], costs: Costs, device: str) -> None:
         """Learn the matrix, and say how much of it is left."""
         super().begin(cells, recorded, costs, device)
-        self.console.print(f"{len(cells)} cells, {len(recorded)} recorded before; {device}", highlight=False)
+        self.console.print(f"{len(cells)} cells, {len(recorded)} recorded before; {device}")
 
     def ended(self, cell: Cell, result: Run) -> None:
         """Say how it ended."""

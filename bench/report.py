@@ -19,7 +19,8 @@ from bench.seeds import planned
 from bench.store import Store
 from bench.study import Study
 from bench.summary import Summary, span, summaries
-from bench.table import Table, escaped
+from bench.table import Table
+from bench.texts import block, code, escaped, paragraph
 from bench.verdict import Verdict, judge
 
 ANALYSES = ("responses", "gradients", "slices")  # figures that stand with the analysis
@@ -122,7 +123,7 @@ def _part(study: Study, cells: Sequence[Cell], summary: Summary, number: int) ->
 
 
 def _markdown(study: Study, parts: Sequence[Part], store: Store, folder: Path) -> str:
-    text = [f"# {study.title}", study.question]
+    text = [f"# {escaped(study.title)}", "\n".join(map(paragraph, study.question.splitlines()))]
     for part in parts:
         if len(parts) > 1:
             text.append(f"# On {escaped(part.summary.host.label)}")
@@ -143,8 +144,8 @@ def _headline(part: Part) -> str:
     data = ", ".join(dict.fromkeys(net.cells[0].data.rpartition(":")[2] for net in nets))
     seeds = span(len(net.cells) for net in nets)
     said = f"{statement.tally(part.verdicts)}. " if part.verdicts else ""
-    what = f"{done} of {cells} cells done, {seeds} a net; data {escaped(data)}; {part.summary.host.label}."
-    return f"**{said}{what}**"
+    what = f"{done} of {cells} cells done, {seeds} a net; data {data}; {part.summary.host.label}."
+    return f"**{escaped(said + what)}**"
 
 
 def _picture(part: Part, kind: str) -> str:
@@ -200,17 +201,17 @@ def _provenance(summary: Summary) -> str:
     runs, host = summary.runs, summary.host
 
     def distinct(column: str) -> str:
-        return ", ".join(sorted({str(value) for value in runs[column].dropna()})) or "unknown"
+        return escaped(", ".join(sorted({str(value) for value in runs[column].dropna()}))) or "unknown"
 
-    cuda = f", CUDA {host.cuda}, cuDNN {host.cudnn}" if host.cuda else ""
+    torch = f"torch {host.torch}" + (f", CUDA {host.cuda}, cuDNN {host.cudnn}" if host.cuda else "")
     dirty = " with uncommitted changes" if runs["dirty"].fillna(False).any() else ""
-    commits = ", ".join(sorted({c[:12] for c in runs["commit"].dropna()})) or "unknown"
+    commits = escaped(", ".join(sorted({c[:12] for c in runs["commit"].dropna()}))) or "unknown"
     spread = runs["devices"].fillna(1).max()  # of rows from before cells could be: on one
     over = f", each over {spread:.0f} devices at most" if spread > 1 else ""
     sharing = f"{runs['sharing'].min():.1f} to {runs['sharing'].max():.1f}"
     lines = [
-        f"- Machine: {machine(host)} (host {host.id}).",
-        f"- Software: resbench {distinct('resbench_version')} at commit {commits}{dirty}, torch {host.torch}{cuda}, "
+        f"- Machine: {escaped(machine(host))} (host {host.id}).",
+        f"- Software: resbench {distinct('resbench_version')} at commit {commits}{dirty}, {escaped(torch)}, "
         f"torchvision {distinct('torchvision_version')}, numpy {distinct('numpy_version')}, "
         f"Python {distinct('python_version')}.",
         f"- Data: {', '.join(_checksums(runs))}.",
@@ -248,31 +249,28 @@ def machine(host: Host) -> str:
 
 def _checksums(runs: pd.DataFrame) -> Iterable[str]:
     for (data, streamed), checksums in runs.groupby(["data", "streamed"])["data_sha256"].unique().items():
-        yield f"{escaped(str(data))}{' as files' if streamed else ''}, sha256 {checksums[0]}"
+        yield f"{escaped(str(data))}{' as files' if streamed else ''}, sha256 {escaped(str(checksums[0]))}"
 
 
 def _again(study: Study, parts: Sequence[Part], store: Store, folder: Path) -> str:
     settings = "".join(f" --set {shlex.quote(f'{key}={_toml(value)}')}" for key, value in study.overrides.items())
-    named = f" --name {study.name}" if study.name != study.path.stem else ""
-    place = "" if str(store.root) == "results" else f" --results {store.root.as_posix()}"
+    named = f" --name {shlex.quote(study.name)}" if study.name != study.path.stem else ""
+    place = "" if str(store.root) == "results" else f" --results {shlex.quote(store.root.as_posix())}"
     which = study.path.stem if study.path.parent.name == "ablations" else study.path.as_posix()
-    common = f"{which}{settings}{named}{place}"
-    pages = "" if str(folder) == "reports" else f" --reports {folder.as_posix()}"
-    lines = [
-        "## Get it again",
-        "",
-        "```",
+    common = f"{shlex.quote(which)}{settings}{named}{place}"
+    pages = "" if str(folder) == "reports" else f" --reports {shlex.quote(folder.as_posix())}"
+    commands = [
         f"resbench run {common}    # the cells that are not recorded",
         *(f"resbench run {common} {more}    # further seeds" for more in _further(study, parts)),
         *(f"resbench slices {common} {which}    # the loss around them" for which in _sliced(parts)),
         f"resbench report {common}{pages}    # this page, from the tables",
         *([f"resbench judge {common}    # the verdicts, as an exit code"] if study.claims else []),
-        "```",
-        "",
-        f"The tables: `{store.root.as_posix()}/runs`, `curves`, `layers`, `slices` and `hosts`, parquet; those of this "
-        "page as CSV and LaTeX: `tables/` beside it.",
     ]
-    return "\n".join(lines)
+    tables = (
+        f"The tables: {code(f'{store.root.as_posix()}/runs')}, `curves`, `layers`, `slices` and `hosts`, parquet; those "
+        "of this page as CSV and LaTeX: `tables/` beside it."
+    )
+    return "\n\n".join(["## Get it again", block(commands), tables])
 
 
 def _sliced(parts: Sequence[Part]) -> Iterator[str]:

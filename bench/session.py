@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from rich.console import Console
-
-from bench import bulletin, rig
+from bench import bulletin, rig, terminal
 from bench.benchmark import Benchmark
 from bench.bulletin import Line
 from bench.checkout import Checkout
@@ -27,6 +25,7 @@ from bench.sample import CALIBRATION, Outcome, Taking
 from bench.sampling import CLOCKS, Setting
 from bench.study import Study
 from bench.table import Table
+from bench.terminal import say
 
 
 @contextmanager
@@ -144,8 +143,7 @@ def comparisons(recorder: Recorder, bout: Bout, resumed: str | None = None) -> l
 
 def console() -> Callable[[str], None]:
     """Tells how it goes, on standard error: standard output has the result."""
-    shown = Console(stderr=True, soft_wrap=True)
-    return lambda text: shown.print(text, markup=False, highlight=False)
+    return terminal.console(stderr=True, soft_wrap=True).print
 
 
 def place(rig: Rig) -> str:
@@ -172,9 +170,9 @@ def publish(
     Raises:
         InputError: where one cannot be written.
     """
-    print(table.text())
+    say(table.text())
     told = [*bulletin.reasons(lines), f"{title}: {bulletin.tally(lines)}", *notes]
-    print("\n".join([*told, f"Again: {again}"] if again else told))
+    say(*told, *([f"Again: {again}"] if again else []))
     texts = {
         options.markdown: lambda: bulletin.markdown(title, lines, table, notes, again),
         options.junit: lambda: bulletin.junit(title, lines),

@@ -11,7 +11,8 @@ from bench.compare import Side
 from bench.errors import InputError, StoreError
 from bench.picture import Picture
 from bench.report import save
-from bench.table import Table, escaped, table
+from bench.table import Table, table
+from bench.texts import block, escaped
 
 NOTE = """\
 Mean ± half-width of the 95 % interval over n seeds on each side; the change is right less left with its 95 % interval,
@@ -73,8 +74,9 @@ def _markdown(left: Side, right: Side, pictures: dict[str, Picture]) -> Iterator
 
 
 def _again(left: Side, right: Side, folder: Path) -> str:
-    pages = "" if str(folder) == "reports" else f" --reports {folder.as_posix()}"
-    return f"## Get it again\n\n```\nresbench report {shlex.quote(left.name)} {shlex.quote(right.name)}{pages}\n```"
+    pages = "" if str(folder) == "reports" else f" --reports {shlex.quote(folder.as_posix())}"
+    command = f"resbench report {shlex.quote(left.name)} {shlex.quote(right.name)}{pages}"
+    return f"## Get it again\n\n{block([command])}"
 
 
 def _table(results: Table) -> str:

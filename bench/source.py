@@ -28,7 +28,7 @@ COUNTS = {  # images to train and to test, by a data set's name
 }
 IMAGENET_CLASSES = 1000
 ALLOWED = "digits, cifar10, cifar100, noise32, noise224, parquet:DIR, folder:DIR or webdataset:DIR"
-_NAME = re.compile(r"[\w.+-][\w.+ -]{0,99}")
+NAME = re.compile(r"[\w.+-][\w.+ -]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Source:
         source = cls(kind, directory)
         if kind in BUILT_IN and not colon:
             return source
-        if kind in FROM_DIRECTORY and directory and "\0" not in directory and _NAME.fullmatch(source.label):
+        if kind in FROM_DIRECTORY and directory and "\0" not in directory and NAME.fullmatch(source.label):
             return source
         raise FieldError("data", text, ALLOWED)
 

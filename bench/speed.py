@@ -70,7 +70,8 @@ def calibrate(options: Namespace) -> int:
     from bench import calibration, checkout, comparison, session, speedtables
     from bench.history import Calibration
     from bench.sample import CALIBRATION
-    from bench.table import escaped
+    from bench.terminal import say
+    from bench.texts import escaped
 
     study = selection.study(options)
     chosen, tell, history = selection.benchmarks(options, study), session.console(), session.history(options)
@@ -90,7 +91,7 @@ def calibrate(options: Namespace) -> int:
     runs = [comparison.ratios(run) for _, run in done]
     spreads = calibration.spreads(runs, bout.slowdown)
     for label, why in dict.fromkeys(_without(chosen, done, spreads)):
-        print(f"{label}: not measured: {why}")
+        say(f"{label}: not measured: {why}")
     if not spreads:
         return EXIT_NOTHING
     found = [
@@ -119,7 +120,7 @@ def calibrate(options: Namespace) -> int:
     table = speedtables.calibrated(found, names)
     injected = f" head slower by {bout.slowdown:.1%} on purpose;" if bout.slowdown else ""
     note = f"{len(runs)} comparisons of equal code, of {bout.pairs} pairs each;{injected} {session.place(rig)}"
-    print(table.text(), note, sep="\n")
+    say(table.text(), note)
     if options.markdown:
         session.write(options.markdown, f"{table.markdown()}\n\n{escaped(note)}\n")
     return EXIT_OK

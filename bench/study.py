@@ -19,7 +19,8 @@ from bench.field import choice, of
 from bench.matrix import Matrix, one_a_net, read_axes, read_selector, unknown_key
 from bench.recipes import RECIPES
 from bench.run import TESTS
-from bench.source import Source
+from bench.source import NAME, Source
+from bench.texts import one_line, printable
 
 FOLDER = Path("ablations")
 KEYS = ("title", "question", "matrix", "recipe", "exclude", "include", "bench", "claim", "figure")
@@ -98,9 +99,9 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None, name: str | Non
             raise unknown_key(key, KEYS, str(path))
     matrix = _matrix(table, str(path))
     study = Study(
-        name=name or path.stem,
-        title=_text(table, "title", str(path)),
-        question=_text(table, "question", str(path)),
+        name=_name(name or path.stem, str(path)),
+        title=one_line(_text(table, "title", str(path))),
+        question=printable(_text(table, "question", str(path))),
         matrix=matrix,
         claims=tuple(claim.read(c, w) for c, w in _tables(table, "claim", str(path))),
         figures=tuple(_figure(f, w) for f, w in _tables(table, "figure", str(path))) or tuple(map(Figure, FIGURES)),
@@ -114,6 +115,14 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None, name: str | Non
         _check_excludes(matrix)
         _check_claims(study)
     return study
+
+
+def _name(name: str, where: str) -> str:
+    """A study's name, which is that of its report's folder."""
+    if not NAME.fullmatch(name) or not name.strip("."):
+        allowed = "letters, digits, spaces, '.', '_', '+' and '-', 100 at most; rename the file, or give --name"
+        raise FieldError("the study's name", name, allowed, where)
+    return name
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -131,9 +140,14 @@ def _override(table: dict[str, Any], overrides: Mapping[str, Any], where: str) -
     if not overrides:
         return table
     table = table | {key: dict(table[key]) for key in ("matrix", "recipe") if isinstance(table.get(key), dict)}
-    includes = table.get("include", [])
+    includes = table.get("include")
+    others = includes if isinstance(includes, list) else []
     for key, value in overrides.items():
-        places = [table.setdefault("matrix", {}), table.setdefault("recipe", {}), *includes]
+        places = [
+            table.setdefault("matrix", {}),
+            table.setdefault("recipe", {}),
+            *others,
+        ]
         for place in places:
             if isinstance(place, dict):
                 place.pop(key, None)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from bench.stats import Estimate
+from bench.texts import cell, escaped, latex
 
 Value = str | int | float | Estimate | None
 
@@ -42,22 +42,21 @@ class Table:
         """Values at full precision in the unit of the heading; an estimate as mean, half-width of its interval, n."""
         data: dict[str, list[Value]] = {}
         for index, column in enumerate(self.columns):
+            head = cell(column.head)
             values = [row[index] for row in self.rows]
             if any(isinstance(value, Estimate) for value in values):
                 found = [value if isinstance(value, Estimate) else None for value in values]
-                data[column.head] = [e and e.mean * column.scale for e in found]
-                data[f"{column.head} ±"] = [e and e.half_width and e.half_width * column.scale for e in found]
-                data[f"{column.head} n"] = [e and e.n for e in found]
+                data[head] = [e and e.mean * column.scale for e in found]
+                data[f"{head} ±"] = [e and e.half_width and e.half_width * column.scale for e in found]
+                data[f"{head} n"] = [e and e.n for e in found]
             else:
-                data[column.head] = [v * column.scale if isinstance(v, float) else v for v in values]
+                data[head] = [_plain(value, column) for value in values]
         return pd.DataFrame(data, dtype=object).to_csv(index=False)
 
     def latex(self) -> str:
         """A tabular in the style of booktabs, as the Markdown shows it."""
         align = "".join("l" if self._is_text(index) else "r" for index in range(len(self.columns)))
-        head, *rows = (
-            " & ".join(map(_latex, row)) + r" \\" for row in [[c.head for c in self.columns], *self._texts()]
-        )
+        head, *rows = (" & ".join(map(latex, row)) + r" \\" for row in [[c.head for c in self.columns], *self._texts()])
         lines = [
             rf"\begin{{tabular}}{{{align}}}",
             r"\toprule",
@@ -97,16 +96,10 @@ def shown(value: Value, column: Column) -> str:
     return f"{value:{sign},}" if isinstance(value, int) else f"{column.scale * value:{sign},.{column.digits}f}"
 
 
-def escaped(text: str) -> str:
-    """Text from a study, a path or an error, so that it stays text within Markdown."""
-    return re.sub(r"([\\`*_{}\[\]<>|#&!~])", r"\\\1", " ".join(text.split()))
-
-
-def _latex(text: str) -> str:
-    special = {**{c: rf"\{c}" for c in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "<": r"\textless{}", ">": r"\textgreater{}"}
-    special |= {"✔": "", "✘": ""}
-    return "".join(special.get(character, character) for character in text)
+def _plain(value: Value, column: Column) -> Value:
+    if isinstance(value, str):
+        return cell(value)
+    return value * column.scale if isinstance(value, float) else value
 
 
 def percent(head: str, digits: int = 1, *, signed: bool = False) -> Column:

@@ -10,6 +10,7 @@ from typing import Any
 from bench.accuracy import PROTOCOLS, Accuracy
 from bench.cell import Arch, Cell, Recipe, values
 from bench.errors import EXIT_OK, DataError, DeviceError, FieldError, ResbenchError
+from bench.terminal import say
 
 ENTRY = "bench.evaluator:run"
 CROPS = {"imagenet": 224, "cifar": 32}
@@ -54,7 +55,7 @@ def evaluate(options: Namespace) -> int:
     if options.json:
         print(_json(options, arch, source.identity, device, answer, found, lines))
     else:
-        print("\n".join(_text(arch, found, lines)))
+        say(*_text(arch, found, lines))
     return EXIT_OK
 
 

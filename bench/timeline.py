@@ -16,10 +16,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench import picture
-from bench.picture import INK, Picture, entry, new_canvas, printable
+from bench.picture import INK, Picture, entry, new_canvas
 from bench.sample import IMPORTED, Taking
 from bench.series import Point, Series
 from bench.standing import Standing, count, day, effect, name, number, share
+from bench.texts import one_line
 from bench.trend import NORMAL_MAD
 
 HOSTS = ("#0072b2", "#a6761d", "#7b5ea7", "#3c8ca8", "#666666")
@@ -46,7 +47,7 @@ class Track:
     @property
     def host(self) -> str:
         """What its host is called."""
-        return printable(self.standing.host)
+        return one_line(self.standing.host)
 
     @property
     def series(self) -> Series:
@@ -243,7 +244,7 @@ def _marks(panel: Axes, track: Track) -> Iterator[picture.Series]:
     for index, note in track.series.accepted.items():
         x, y = track.before(index), low + 0.04 * (high - low)
         mark = panel.plot([x], [y], color=INK, marker="^", ms=6, ls="none", mec=picture.PAPER, mew=0.5, clip_on=False)
-        text = f"accepted from {track.standing.since(index)} on: {printable(note)}"
+        text = f"accepted from {track.standing.since(index)} on: {one_line(note)}"
         yield picture.Series((track.host, ACCEPTED), panel, tuple(mark), [(x, y, text)])
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import selection
 from bench.errors import EXIT_NOTHING, EXIT_OK, InputError
+from bench.terminal import say
 
 if TYPE_CHECKING:
     from bench.benchmark import Benchmark
@@ -30,10 +31,10 @@ def measure(options: Namespace) -> int:
         recorder = session.Recorder(session.history(options), rig)
         samples = _take(recorder, here, chosen, options.samples, HISTORY, tell)
     points = [found.points[0] for found in series(samples, (), {})]
-    print(speedtables.measured(points).text())
+    say(speedtables.measured(points).text())
     for label, why in dict.fromkeys((s.name, s.outcome.failed) for s in samples if s.outcome.failed):
-        print(f"{label}: not measured: {why}")
-    print(session.place(rig), f"Recorded in {options.results}/samples, of {here.label}.", sep="\n")
+        say(f"{label}: not measured: {why}")
+    say(session.place(rig), f"Recorded in {options.results}/samples, of {here.label}.")
     return EXIT_OK if points else EXIT_NOTHING
 
 
@@ -149,7 +150,7 @@ def accept(options: Namespace) -> int:
             raise InputError(f"{options.commit}: not a commit")
     now = datetime.now(UTC)
     history.accept([Mark(b.id, options.host, at.commit, at.committed, options.note.strip(), now) for b in chosen])
-    print(f"accepted from {at.label} on: {options.note.strip()}", *(f"  {b.label}" for b in chosen), sep="\n")
+    say(f"accepted from {at.label} on: {options.note.strip()}", *(f"  {b.label}" for b in chosen))
     return EXIT_OK
 
 
@@ -163,7 +164,7 @@ def history(options: Namespace) -> int:
     for path in options.take_in:
         imported = foreign.read(path)
         new = foreign.add(imported, kept)
-        print(f"{path}: {len(imported.samples)} benchmarks {'imported' if new else 'are there already'}")
+        say(f"{path}: {len(imported.samples)} benchmarks {'imported' if new else 'are there already'}")
     if options.study is None and options.only:
         raise InputError("--only: of which study? resbench history STUDY --only …")
     study = options.study and selection.study(options)
@@ -172,5 +173,5 @@ def history(options: Namespace) -> int:
     found = series([s for s in samples if chosen is None or s.benchmark_id in chosen], kept.marks(), kept.hosts())
     title = f"{study.title}: its history" if study else "Throughput and memory: the history"
     page = chronicle.write(title, study and study.name, found, options.reports, options.results)
-    print(standing.listing(found).text(), f"report: {page}", sep="\n")
+    say(standing.listing(found).text(), f"report: {page}")
     return EXIT_OK

@@ -128,7 +128,7 @@ def test_markdown_in_full():
         "| benchmark | verdict |\n| --- | --- |\n| train, noise\\_32 | ✘ regression |\n| train | ? inconclusive |\n\n"
         "- train: a slowdown of 5 % is not excluded\n\n"
         "On a machine.\n\n"
-        "Again: ` resbench compare a b `\n"
+        "Again: `resbench compare a b`\n"
     )
     steady = bulletin.markdown("a → b", [a_line()], a_table([a_line()]), [])
     assert steady.startswith("### ✔ ") and "Again" not in steady

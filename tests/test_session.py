@@ -35,6 +35,4 @@ def test_what_is_published_is_printed_and_written(tmp_path, capsys):
     session.publish(options, "a → b", lines, a_table(lines), {"study": "s"}, ["A note."], "resbench again")
     text = capsys.readouterr().out
     assert text.splitlines()[-4:] == ["train: so it is", "a → b: 1 no regression", "A note.", "Again: resbench again"]
-    assert (
-        "Again: ` resbench again `" in (tmp_path / "m").read_text() and '"study": "s"' in (tmp_path / "j").read_text()
-    )
+    assert "Again: `resbench again`" in (tmp_path / "m").read_text() and '"study": "s"' in (tmp_path / "j").read_text()
