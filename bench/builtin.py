@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import pickle
 import shutil
 import socket
+import tarfile
 import tempfile
 import warnings
+import zlib
+from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
-from tarfile import TarError
 from typing import Any
 
 import numpy as np
 
 from bench.decode import Decoded, Part
-from bench.errors import DataError, FieldError
+from bench.errors import DataError, FieldError, in_a_line
 from bench.host import cache_directory
 from bench.source import SHAPES, Source
 from bench.split import stratified
@@ -24,6 +28,8 @@ from bench.split import stratified
 DIGITS_TEST = 300
 NOISE_BYTES, LEAST_NOISE = 40_000_000, 300  # of pixels, or thereabouts, and images: to train, a batch of 256
 DOWNLOADED = ("cifar10", "cifar100")
+ARRAY = {("numpy", "ndarray"), ("numpy", "dtype")}  # what an array is made of in a pickle
+ARRAY |= {(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")}
 NETWORK_TIMEOUT = 30  # seconds without a byte
 
 
@@ -62,27 +68,52 @@ def cifar(source: Source) -> Decoded:
     Raises:
         DataError: when it is absent or damaged.
     """
-    data = [_torchvision(source, train=train) for train in (True, False)]
-    train, test = (Part(d.data.transpose(0, 3, 1, 2).copy(order="C"), np.array(d.targets, np.int64)) for d in data)
-    return train, test, tuple(data[0].classes)
+    kind = _kind(source)
+    train, test = (_part([_batch(source, *listed) for listed in files]) for files in (kind.train_list, kind.test_list))
+    names = _batch(source, kind.meta["filename"], kind.meta["md5"])[kind.meta["key"]]
+    return train, test, tuple(names)
 
 
-def _torchvision(source: Source, train: bool) -> Any:
-    """torchvision's CIFAR10 or CIFAR100, which checks its files' checksums."""
+def _kind(source: Source) -> Any:
+    """torchvision's class of that data set, which knows its files, their checksums, and where they come from."""
     from torchvision import datasets
 
+    return getattr(datasets, source.kind.upper())
+
+
+def _part(batches: Sequence[dict[str, Any]]) -> Part:
+    images = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
+    labels = [batch["labels"] if "labels" in batch else batch["fine_labels"] for batch in batches]
+    return Part(images, np.concatenate(labels).astype(np.int64))
+
+
+def _batch(source: Source, name: str, checksum: str) -> dict[str, Any]:
+    """What a file of that checksum holds."""
+    path = datasets_directory() / _kind(source).base_folder / name
+    advice = f"run `resbench data {source}`"
     try:
-        return _quietly(getattr(datasets, source.kind.upper()), datasets_directory(), train=train)
-    except RuntimeError:
-        raise DataError(
-            f"{source}: absent from {datasets_directory()} or damaged; run `resbench data {source}`"
-        ) from None
+        content = path.read_bytes()
+    except OSError:
+        raise DataError(f"{source}: absent from {datasets_directory()} or damaged; {advice}") from None
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != checksum:
+        raise DataError(f"{path}: absent or damaged; {advice}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy 2.4.0 to 2.4.4 deprecate how CIFAR was pickled
+            return _Arrays(io.BytesIO(content), encoding="latin1").load()
+    except Exception as error:  # a pickle that isn't what it should be raises nearly anything
+        raise DataError(f"{path}: not a batch of {source} ({in_a_line(error)}); {advice}") from None
 
 
-def _quietly(data: Any, *arguments: Any, **options: Any) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy 2.4.0 to 2.4.4 deprecate how CIFAR was pickled
-        return data(*arguments, **options)
+class _Arrays(pickle.Unpickler):
+    """Reads pickles of arrays, texts and numbers. What else a pickle may name it would also run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):  # of bytes, as Python 3 writes them for Python 2
+            return lambda text, _: text.encode("latin1")
+        if (module, name) not in ARRAY:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, and no array needs that")
+        return super().find_class(module, name)
 
 
 def download(source: Source, progress: bool = True) -> Path:
@@ -97,14 +128,12 @@ def download(source: Source, progress: bool = True) -> Path:
     """
     if source.kind not in DOWNLOADED:
         raise FieldError("data", str(source), f"{' or '.join(DOWNLOADED)}; other data is not downloaded")
-    from torchvision import datasets
-    from torchvision.datasets.utils import check_integrity
+    from torchvision.datasets.utils import check_integrity, download_url
 
-    data = getattr(datasets, source.kind.upper())
-    place = datasets_directory()
+    data, place = _kind(source), datasets_directory()
     folder, archive = place / data.base_folder, place / data.filename
     with contextlib.suppress(DataError):
-        _torchvision(source, train=True)
+        cifar(source)
         return folder
     output = contextlib.nullcontext() if progress else contextlib.redirect_stderr(io.StringIO())
     timeout = socket.getdefaulttimeout()
@@ -112,12 +141,15 @@ def download(source: Source, progress: bool = True) -> Path:
     try:
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=place) as temporary, output:
-            if check_integrity(archive, data.tgz_md5):
-                Path(temporary, archive.name).symlink_to(archive.resolve())
-            _quietly(data, temporary, download=True)
+            arrived = archive
+            if not check_integrity(archive, data.tgz_md5):
+                arrived = Path(temporary, archive.name)
+                download_url(data.url, temporary, archive.name, data.tgz_md5)
+            with tarfile.open(arrived, "r:gz") as tar:
+                tar.extractall(temporary, filter="data")
             shutil.rmtree(folder, ignore_errors=True)
             Path(temporary, folder.name).replace(folder)
-    except (RuntimeError, EOFError, TarError, HTTPException) as error:
+    except (RuntimeError, EOFError, zlib.error, tarfile.TarError, HTTPException) as error:
         raise DataError(f"{data.url}: what arrived is incomplete or of a wrong checksum; try again ({error})") from None
     except OSError as error:
         by_hand = f"without a network, put {archive.name} into {place} and run the command again"

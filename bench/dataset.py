@@ -124,7 +124,7 @@ def _read(entry: Path, source: Source, origin: str) -> Dataset | None:
         manifest = json.loads(Path(f"{entry}.json").read_bytes())
         if (manifest["format"], manifest["source"], manifest["origin"]) != (FORMAT, source.identity, origin):
             return None
-        content, layout = np.asarray(np.load(f"{entry}.npy", mmap_mode="r")), manifest["arrays"]
+        content, layout = np.asarray(np.load(f"{entry}.npy", mmap_mode="r", allow_pickle=False)), manifest["arrays"]
         ends = np.cumsum([np.dtype(dtype).itemsize * math.prod(shape) for dtype, *shape in layout.values()])
         pieces = zip(layout.items(), np.split(content, ends[:-1]), strict=True)
         arrays = {name: piece.view(dtype).reshape(shape) for (name, (dtype, *shape)), piece in pieces}

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
-from bench import loader
+from bench import loader, views
 from bench.album import Pages
 from bench.errors import DeviceError, in_a_line
 from bench.loader import Batch, Images, Item
@@ -23,14 +23,16 @@ Decoder = Callable[[list[Tensor]], list[Tensor]]  # files to images, uint8 [3, H
 
 @dataclass(frozen=True, eq=False)
 class Files(TorchDataset[tuple[bytes, Item]]):
-    """The files of the images that items ask for; no bytes of one that cannot be read."""
+    """The files of the images that items ask for; no bytes of one that cannot be read or is too large."""
 
     pages: Pages
 
     def __getitem__(self, item: Item) -> tuple[bytes, Item]:
         try:
-            return self.pages.read(item[0]), item
-        except OSError:
+            data = self.pages.read(item[0])
+            views.check(data)
+            return data, item
+        except (OSError, RuntimeError):
             return b"", item  # why, `Images` will say
 
 

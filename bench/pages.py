@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.texts import printable
+
 REST = -1  # a length: to the file's end
 
 
@@ -70,7 +72,8 @@ class Pages:
             origin, first = self.rows[bisect.bisect_right(self.rows, number, key=lambda row: row[1]) - 1]
             return f"{origin}, row {number - first}"
         path = self.path(number)
-        return f"{path}, {_member(path, int(self.offset[number]))}" if self.offset[number] else str(path)
+        where = f", {_member(path, int(self.offset[number]))}" if self.offset[number] else ""
+        return printable(f"{path}{where}")
 
 
 def _read(file: object, length: int) -> bytes:

@@ -267,8 +267,8 @@ def _again(study: Study, parts: Sequence[Part], store: Store, folder: Path) -> s
         *([f"resbench judge {common}    # the verdicts, as an exit code"] if study.claims else []),
     ]
     tables = (
-        f"The tables: {code(f'{store.root.as_posix()}/runs')}, `curves`, `layers`, `slices` and `hosts`, parquet; those "
-        "of this page as CSV and LaTeX: `tables/` beside it."
+        f"The tables: {code(f'{store.root.as_posix()}/runs')}, `curves`, `layers`, `slices` and `hosts`, parquet; "
+        "those of this page as CSV and LaTeX: `tables/` beside it."
     )
     return "\n\n".join(["## Get it again", block(commands), tables])
 

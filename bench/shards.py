@@ -17,7 +17,7 @@ import numpy as np
 
 from bench import decode
 from bench.decode import Decoded, Files
-from bench.errors import DataError, shown
+from bench.errors import DataError, in_a_line, shown
 from bench.pages import Pages
 from bench.source import Source
 
@@ -71,13 +71,17 @@ def samples(file: Path) -> Iterator[Sample]:
         with tarfile.open(file, "r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # they'd be kept: a kilobyte a member
+                if tar.offset <= member.offset:  # a length below 0 leads back, on and on
+                    raise DataError(f"{file}: damaged at byte {member.offset}")
                 if member.isreg():
                     _take(file, tar, member, size, images, labels)
             tar.fileobj.seek(tar.offset)  # tarfile takes a damaged or missing header for the end
             if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise DataError(f"{file}: damaged or cut short at byte {tar.offset}")
-    except (tarfile.TarError, OSError, UnicodeError) as error:
-        raise DataError(f"{file}: not a readable, uncompressed tar file: {error}") from None
+    except DataError:
+        raise
+    except Exception as error:  # tarfile raises nearly anything on damaged bytes
+        raise DataError(f"{file}: not a readable, uncompressed tar file: {in_a_line(error)}") from None
     for key, (name, offset, length) in images.items():
         if key not in labels:
             raise DataError(f"{file}, member {name}: no label; expected: {key}.cls, or {key}.json with `label`")

@@ -143,11 +143,7 @@ def _override(table: dict[str, Any], overrides: Mapping[str, Any], where: str) -
     includes = table.get("include")
     others = includes if isinstance(includes, list) else []
     for key, value in overrides.items():
-        places = [
-            table.setdefault("matrix", {}),
-            table.setdefault("recipe", {}),
-            *others,
-        ]
+        places = [table.setdefault("matrix", {}), table.setdefault("recipe", {}), *others]
         for place in places:
             if isinstance(place, dict):
                 place.pop(key, None)

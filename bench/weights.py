@@ -58,6 +58,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     for name, value in content.items():
         if not isinstance(value, Tensor):
             raise InputError(f"{path}: {name} is {type(value).__name__}, not a tensor; a state dict is wanted")
+        if value.layout != torch.strided or value.nbytes > value.untyped_storage().nbytes():
+            raise InputError(f"{path}: {name} says it is {_shape(value)}, and the file holds less")
     return {name: tensor for name, tensor in content.items() if not name.endswith(COUNTER)}
 
 

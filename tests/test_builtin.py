@@ -7,7 +7,6 @@ import pickle
 import socket
 import tarfile
 import threading
-import warnings
 from hashlib import md5
 
 import numpy as np
@@ -110,7 +109,7 @@ class OldPickle:
     """Warns when it is unpickled, as CIFAR's files do under NumPy 2.4.0 to 2.4.4."""
 
     def __reduce__(self):
-        return warnings.warn, ("an old pickle", np.exceptions.VisibleDeprecationWarning)
+        return np.dtype, ("u1", 0, 1)
 
 
 @functools.cache
