@@ -147,8 +147,10 @@ def download(source: Source, progress: bool = True) -> Path:
                 download_url(data.url, temporary, archive.name, data.tgz_md5)
             with tarfile.open(arrived, "r:gz") as tar:
                 tar.extractall(temporary, filter="data")
+            if not (unpacked := Path(temporary, folder.name)).is_dir():
+                raise RuntimeError(f"it holds no {folder.name}")
             shutil.rmtree(folder, ignore_errors=True)
-            Path(temporary, folder.name).replace(folder)
+            unpacked.replace(folder)
     except (RuntimeError, EOFError, zlib.error, tarfile.TarError, HTTPException) as error:
         raise DataError(f"{data.url}: what arrived is incomplete or of a wrong checksum; try again ({error})") from None
     except OSError as error:

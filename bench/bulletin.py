@@ -67,6 +67,7 @@ def markdown(title: str, lines: Sequence[Line], table: Table, notes: Sequence[st
     if because := reasons(lines):
         text.append("\n".join(f"- {escaped(reason)}" for reason in because))
     text += map(escaped, notes)
+    text = [part.replace("@", "@\u2060") for part in text]  # or GitHub calls whom an error's words name
     if again:
         text.append(f"Again: {code(again)}")
     return "\n\n".join(text) + "\n"

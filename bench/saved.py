@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
+from bench.errors import in_a_line
+
 
 def load(path: Path, device: str | torch.device = "cpu") -> Any:
-    """The content of a file that `torch.save` wrote, its tensors on `device`. No code in it is run.
+    """What torch wrote into a file, on a device: tensors, texts and numbers. Nothing in it is run, whoever made it.
 
     torch writes checksums and does not look at them: a flipped bit would be read as another weight. They are looked at
     here; files in the form from before 2020 have none.
 
     Raises:
-        ValueError: naming the first record that is not as it was written.
-        OSError, pickle.UnpicklingError, RuntimeError, …: for what is no such file, or holds other things.
+        OSError: where it cannot be read.
+        ValueError: for any other file, or one that is not as it was written, saying in a line why.
     """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as records:
-            try:
-                damaged = records.testzip()
-            except zipfile.BadZipFile as error:
-                raise ValueError(str(error)) from None
-        if damaged:
+    try:
+        _check(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other protocols: if it cannot be read, that is told
+            return torch.load(path, map_location=device, weights_only=True)
+    except OSError:
+        raise
+    except UnpicklingError:  # whose text advises to load it all the same
+        raise ValueError("damaged, or holds more than tensors by name") from None
+    except Exception as error:  # whatever is wrong with a file
+        raise ValueError(in_a_line(error)) from None
+
+
+def _check(path: Path) -> None:
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as records:
+        if damaged := records.testzip():
             raise ValueError(f"the checksum of its record {damaged} is not that of its bytes")
-    return torch.load(path, map_location=device, weights_only=True)

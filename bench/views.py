@@ -34,8 +34,8 @@ def decode(data: bytes) -> Tensor:
 
 
 def check(data: bytes) -> None:
-    """Refuse a small file that asks for gigabytes, by what its header says. A JPEG has a thousand times its own bytes at
-    most, so most need no look, which would take 2 % of the time of decoding.
+    """Refuse a small file that asks for gigabytes, by what its header says. A JPEG has at most a thousand times its
+    bytes, so most need no look, which would take 2 % of the time of decoding.
 
     Raises:
         RuntimeError: where it has more than `MOST_PIXELS`, over all frames.

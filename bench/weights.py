@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 from torch import Tensor
 
 from bench import saved
 from bench.cell import Arch
-from bench.errors import InputError, in_a_line
+from bench.errors import InputError
 from bench.nets import ResNet, build
 
 COUNTER = "num_batches_tracked"  # of BN, which needs it for averages of another kind alone
@@ -44,13 +42,11 @@ def load(path: Path, arch: Arch) -> ResNet:
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by their names, without counters."""
     try:
-        content: Any = saved.load(path)
+        content = saved.load(path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
-    except UnpicklingError:  # whose text advises to load it all the same
-        raise InputError(f"{path}: not a file of weights (damaged, or holds more than tensors by name)") from None
-    except Exception as error:  # whatever is wrong with a file
-        raise InputError(f"{path}: not a file of weights ({in_a_line(error)})") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not a file of weights ({error})") from None
     if isinstance(content, dict) and isinstance(content.get("net"), dict):
         content = content["net"]
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):

@@ -245,7 +245,7 @@ def _start(
     if team.rank == 0:
         damaged = path.with_suffix(".damaged")
         path.replace(damaged)
-        _log.warning("checkpoint set aside as %s, the cell starts again: %s", damaged, reason)
+        _log.warning("checkpoint set aside as %s, the cell starts again: %s", damaged, in_a_line(reason))
     return begin(), []
 
 

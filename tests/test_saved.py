@@ -1,7 +1,6 @@
 """Saved tensors: whatever happens to a file, what is read is what was written, or nothing."""
 
 import io
-import pickle
 import zipfile
 from pathlib import Path
 
@@ -54,7 +53,7 @@ def test_a_flipped_bit_is_never_another_value(tmp_path_factory, bit):
     spoiled[bit // 8] ^= 1 << bit % 8
     try:
         content = _read(tmp_path_factory.mktemp("flipped"), spoiled)
-    except Exception:  # any: a caller sets the file aside whatever it is
+    except ValueError:
         return
     assert _same(content)
 
@@ -73,7 +72,7 @@ def test_every_bit_of_the_tensors_is_looked_at(tmp_path):
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, len(WHOLE) - 1))
 def test_a_file_cut_short_is_not_read(tmp_path_factory, length):
-    with pytest.raises(Exception, match=r".*"):
+    with pytest.raises(ValueError, match=r"."):
         _read(tmp_path_factory.mktemp("cut"), WHOLE[:length])
 
 
@@ -88,6 +87,6 @@ def test_no_code_is_run(tmp_path):
             return Path.touch, (tmp_path / "ran",)
 
     torch.save({"net": Mark()}, tmp_path / "evil.pt")
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(ValueError, match="more than tensors by name"):
         saved.load(tmp_path / "evil.pt")
     assert not (tmp_path / "ran").exists()
