@@ -53,7 +53,7 @@ def test_nothing_is_evaluated_or_given_to_a_shell():
 
 def test_what_torch_and_numpy_read_is_data():
     (torchs,), numpys = named(r"torch\.load"), named(r"(np|numpy)\.load")
-    assert torchs[0] == "weights.py" and torchs[2]["weights_only"] == "True"
+    assert torchs[0] == "saved.py" and torchs[2]["weights_only"] == "True"
     assert len(numpys) == 3 and {words["allow_pickle"] for _, _, words in numpys} == {"False"}
 
 

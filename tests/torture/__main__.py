@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import random
+import signal
 import sys
 import tempfile
 import threading
@@ -15,6 +15,8 @@ from pathlib import Path
 
 from torture import faults
 from torture.scene import Scene, Violation, small_disk
+
+STOP = threading.Event()
 
 
 class Campaign:
@@ -34,7 +36,7 @@ class Campaign:
             Violation: with the fault after which something did not hold.
         """
         with small_disk(self.place / f"disk-{self.number}") as disk:
-            while sum(self.injected.values()) < self.wanted:
+            while sum(self.injected.values()) < self.wanted and not STOP.is_set():
                 self._study(disk)
 
     def _study(self, disk: Path | None) -> None:
@@ -42,7 +44,7 @@ class Campaign:
         scene = Scene((disk or desk) / "scene", desk, self.reference, self.rng, disk)
         history: list[str] = []
         aftermath = self.rng.randrange(4)  # what a complete study goes through besides
-        while not scene.complete or aftermath:
+        while (not scene.complete or aftermath) and not STOP.is_set():
             kinds, weights = zip(*faults.available(complete=scene.complete), strict=True)
             (fault,) = self.rng.choices(kinds, weights)
             aftermath -= scene.complete and aftermath > 0
@@ -59,6 +61,8 @@ class Campaign:
                 f"{self.number}: {sum(self.injected.values())} {fault.__name__}: {how}; {len(scene.known)} done",
                 flush=True,
             )
+        if STOP.is_set():
+            return
         try:
             scene.check_end()
         except Violation as violation:
@@ -86,6 +90,7 @@ def main() -> int:
         reference = undisturbed.facts()
         each = -(-options.faults // options.jobs)
         campaigns = [Campaign(n, options.seed, place, reference, each) for n in range(options.jobs)]
+        signal.signal(signal.SIGINT, lambda *_: STOP.set())  # after the fault under way
         with ThreadPoolExecutor(options.jobs) as pool:
             failed = [error for error in pool.map(_outcome, campaigns) if error]
     minutes = (time.monotonic() - began) / 60
@@ -134,6 +139,4 @@ def _record(path: Path, table: str) -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        threading.current_thread().name = "torture"
-        sys.exit(main())
+    sys.exit(main())

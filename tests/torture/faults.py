@@ -265,6 +265,8 @@ def kill_compact(scene: Scene) -> str | None:
 
 def damage_pack(scene: Scene) -> str | None:
     """a pack (resbench compact) with a bit flipped, cut short or emptied"""
+    if not scene.known:
+        return None
     _expect(scene.end(scene.command("compact")), 0)
     packs = sorted(scene.store.root.glob("[a-z]*/packed-*.parquet"))
     if not packs:
