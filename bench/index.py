@@ -44,12 +44,14 @@ class Index:
         """These columns of the rows of the files `names`, ordered by file.
 
         Raises:
-            StoreError: as `parts.read` does.
+            StoreError: as `parts.read` does, also for a file that is gone.
         """
         wanted = pa.schema([self.schema.field(column) for column in columns])
         if len(names) < MANY:
             return parts.read([self.folder / name for name in sorted(names)], wanted, self.newest)
         known, fresh, missing = self.refresh(names)
+        if gone := names - fresh - set(missing):
+            raise parts.GoneError(self.folder / min(gone))
         rest = parts.read([self.folder / name for name in missing], wanted, self.newest)
         needed = list(dict.fromkeys([*columns, *self.key]))
         return self._sorted(pa.concat_tables([self._of_files(known.select(needed), fresh).select(columns), rest]))

@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic import a_cell, a_curve, a_host, a_run, some_layers
 
-from bench import cli, compact, packed, parts, salvage
+from bench import cli, compact, index, packed, parts, salvage
 from bench.analysis import SlicePoint
 from bench.errors import StoreError
 from bench.packed import same_bits
+from bench.parted import Parted
 from bench.parts import DamagedError
 from bench.store import Store
 
@@ -299,6 +300,23 @@ def test_a_reader_whose_files_go_reads_the_pack(store, monkeypatch):
     found = store.runs([a_cell(seed=seed).id for seed in range(41)])
     assert left[0] < 2
     assert same_bits(found, truth["runs"])
+
+
+@pytest.mark.parametrize("many", [10, 1000])
+def test_a_reader_that_listed_both_pack_and_files_misses_nothing(store, monkeypatch, many):
+    """Its listing has the pack already, and files that are gone when it reads: by the copy of many files, or each."""
+    monkeypatch.setattr(index, "MANY", many)
+    truth = tables(store)
+    real, before = Parted.listing, {name: own(store, name) for name in TABLES}
+    list(compact.compact(store))
+
+    def early(self):
+        files, packs = real(self)
+        return files | before.pop(self.name, set()), packs
+
+    monkeypatch.setattr(Parted, "listing", early)
+    assert_same(tables(store), truth)
+    assert not before
 
 
 def test_a_listing_that_misses_files_and_their_pack_does_not_count(store, monkeypatch):

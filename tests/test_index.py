@@ -59,6 +59,14 @@ def test_files_that_come_change_and_go(index):
     }
 
 
+def test_a_file_that_is_gone_is_named_and_not_left_out(index):
+    asked = names(index)
+    index.read(asked, SCHEMA.names)
+    (index.folder / "c3.parquet").unlink()
+    with pytest.raises(parts.GoneError, match=r"c3\.parquet"):
+        index.read(asked, SCHEMA.names)
+
+
 def test_what_others_ask_for_stays_in_it(index, monkeypatch):
     """Two studies in one folder, each larger than the limit, do not push each other out."""
     for number in range(5, 9):
