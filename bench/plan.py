@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -141,7 +142,7 @@ def _table(cells: Sequence[Cell], waiting: set[Cell], costs: Costs, expected: di
         )
     table = Table(box=None, header_style="bold", padding=(0, 1))
     for column, values in zip(columns, zip(*rows, strict=True), strict=True):
-        width = max(map(len, (column, *values)))  # rich would take a second for thousands of rows to find it
+        width = max(map(cell_len, (column, *values)))  # rich would take a second for thousands of rows to find it
         table.add_column(column, justify="left" if column == "net" else "right", no_wrap=True, width=width)
     for row in rows:
         table.add_row(*row)
