@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from bench.errors import DataError
+from bench.errors import DataError, in_a_line
 from bench.source import Source
 
 BATCH_ROWS = 512  # of a parquet file, in memory at once
@@ -253,17 +253,32 @@ def check_label(where: str, label: int | None, classes: int) -> None:
 
 
 def read_image(where: str, file: Any) -> np.ndarray:
-    """One image, uint8 [1 or 3, H, W]; transparency is dropped."""
+    """One image, as `image_of` reads it.
+
+    Raises:
+        DataError: where it is none; says where.
+    """
+    try:
+        return image_of(file)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def image_of(file: Any) -> np.ndarray:
+    """One image, by PIL, which refuses what is very large: uint8 [1 or 3, H, W]; transparency is dropped.
+
+    Raises:
+        ValueError: where it is none; says why.
+    """
     try:
         with Image.open(file) as image:
-            if image.mode[0] in "IF":
-                raise DataError(f"{where}: more than 8 bits a channel ({image.mode}); allowed: 8-bit images")
-            if image.mode in ("1", "L"):
-                return np.asarray(image.convert("L"))[np.newaxis]
-            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    except DataError:
-        raise
+            mode, grey = image.mode, image.mode in ("1", "L")
+            if mode[0] not in "IF":
+                found = np.asarray(image.convert("L" if grey else "RGB"))
     except UnidentifiedImageError:
-        raise DataError(f"{where}: not an image in a known format") from None
+        raise ValueError("not an image in a known format") from None
     except Exception as error:  # PIL's decoders raise nearly anything on damaged bytes
-        raise DataError(f"{where}: not a readable image: {error}") from None
+        raise ValueError(f"not a readable image: {in_a_line(error)}") from None
+    if mode[0] in "IF":
+        raise ValueError(f"more than 8 bits a channel ({mode}); allowed: 8-bit images")
+    return found[np.newaxis] if grey else found.transpose(2, 0, 1)

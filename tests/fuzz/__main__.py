@@ -102,6 +102,9 @@ def _covered(name: str, seconds: float, found: Path) -> int:
     import atheris
     import torch  # noqa: F401 - before, for it is large
 
+    for name_of_part in ("tarfile", "tomllib"):  # which others have imported
+        sys.modules.pop(name_of_part, None)
+
     with atheris.instrument_imports(include=INSTRUMENTED):
         from fuzz.targets import TARGETS
 

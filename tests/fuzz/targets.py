@@ -27,6 +27,7 @@ from bench.source import Source
 from bench.store import RUNS, VERSION
 
 ROOT = Path(__file__).parent.parent.parent
+DEEP = "d" * 120 + "/é"  # a name that a header alone does not hold
 ARCH = Arch("cifar", 8, "A")
 
 
@@ -141,7 +142,11 @@ def _shards() -> list[bytes]:
     for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         file = io.BytesIO()
         with tarfile.open(fileobj=file, mode="w", format=form) as tar:
-            for name, content in ((f"{'d' * 60}/é.png", b"x" * 700), (f"{'d' * 60}/é.cls", b"3"), ("b.json", b'{"label": 1}')):
+            for name, content in (
+                (f"{'d' * 60}/é.png", b"x" * 700),
+                (f"{'d' * 60}/é.cls", b"3"),
+                ("b.json", b'{"label": 1}'),
+            ):
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
@@ -194,7 +199,7 @@ TARGETS = {
     "table": Target("a.parquet", _table, _tables),
     "weights": Target("a.pt", _weights, _saved),
     "image": Target("a.png", _one_size, _images),
-    "photograph": Target("a.png", _any_size, _images, (RuntimeError,)),  # which whoever asks takes for a bad image
+    "photograph": Target("a.png", _any_size, _images, (RuntimeError,)),  # who asks takes it for a bad image
     "shard": Target("a.tar", _shard, _shards),
     "parquet": Target("a.parquet", _hub, _hubs),
     "import": Target("a.json", _imported, _imports),
