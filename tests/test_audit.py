@@ -12,10 +12,6 @@ spec.loader.exec_module(audit)
 
 SOUND = {"name": "numpy", "version": "2.4.0", "vulns": []}
 WEAK = {"name": "a", "version": "1", "vulns": [{"id": "P-1", "fix_versions": ["2"]}, {"id": "X", "fix_versions": []}]}
-    "name": "a",
-    "version": "1",
-    "vulns": [{"id": "PYSEC-1", "fix_versions": ["2"]}, {"id": "X", "fix_versions": []}],
-}
 SKIPPED = {"name": "torch", "skip_reason": "Dependency not found on PyPI and could not be audited: torch (2.15.0)"}
 
 
