@@ -148,8 +148,10 @@ def opened(file: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(file) as table:
             yield table
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file}: not a readable parquet file: {error}") from None
+    except DataError:
+        raise
+    except Exception as error:  # Arrow's, and what Python makes of a name that is no text
+        raise DataError(f"{file}: not a readable parquet file: {in_a_line(error)}") from None
 
 
 def _parquet_rows(files: list[Path]) -> Iterator[Row]:

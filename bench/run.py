@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.cell import Cell
 from bench.evaluation import Evaluation, best
+from bench.texts import printable
 
 DONE = "done"
 DIVERGED = "diverged"  # a finding: the loss became infinite or not a number
@@ -179,5 +180,6 @@ def results(curve: Sequence[Evaluation]) -> dict[str, Any]:
 
 
 def row(cell: Cell, run: Run) -> dict[str, Any]:
-    """The row of `runs`: the run's own fields and the cell's, one level deep."""
-    return asdict(run) | cell.flat()
+    """The row of `runs`: the run's own fields and the cell's, one level deep; texts of errors and logs are printable."""
+    own = {name: printable(value) if isinstance(value, str) else value for name, value in asdict(run).items()}
+    return own | cell.flat()

@@ -13,6 +13,7 @@ from images import encoded, pictures, same, small, write_parquet
 from PIL import Image
 from torchvision import datasets
 
+from bench import decode
 from bench.dataset import load
 from bench.decode import BATCH_ROWS
 from bench.errors import DataError
@@ -305,3 +306,12 @@ def test_bad_folders_are_named(tmp_path):
     shutil.rmtree(tmp_path / "pets" / "test")
     with pytest.raises(DataError, match=r"no test images; expected: test/CLASS/\*\.png"):
         load(source)
+
+
+def test_a_column_whose_name_is_no_text_is_told(tmp_path):
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"img": pa.array([b"x"]), "label": pa.array([0]), "names": pa.array([0])}), path)
+    path.write_bytes(path.read_bytes().replace(b"names", b"\x8fames"))
+    with pytest.raises(DataError, match=r"train\.parquet: not a readable parquet file") as told:
+        list(decode.encoded_rows(path))
+    assert "\n" not in str(told.value)

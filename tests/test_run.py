@@ -7,6 +7,7 @@ import pytest
 from synthetic import a_cell, a_curve, a_run
 
 from bench import run
+from bench.store import Store
 
 
 def test_final_and_best_are_kept_apart():
@@ -54,3 +55,10 @@ def test_without_git_there_is_no_commit(monkeypatch):
     run.provenance.cache_clear()
     assert (run.provenance().commit, run.provenance().dirty) == (None, None)
     run.provenance.cache_clear()
+
+
+def test_an_error_that_names_a_file_whose_name_is_no_text_is_recorded(tmp_path):
+    cell, store = a_cell(), Store(tmp_path)
+    store.commit(cell, a_run(cell, [], error="b\udce9b\u00e9.png: \x1b[31mbad", log="one\ntwo\udcff"), [])
+    (found,) = store.runs().to_pylist()
+    assert (found["error"], found["log"]) == ("b\ufffdb\u00e9.png: \ufffd[31mbad", "one\ntwo\ufffd")
