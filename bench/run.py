@@ -180,6 +180,6 @@ def results(curve: Sequence[Evaluation]) -> dict[str, Any]:
 
 
 def row(cell: Cell, run: Run) -> dict[str, Any]:
-    """The row of `runs`: the run's own fields and the cell's, one level deep; texts of errors and logs are printable."""
+    """The row of `runs`: the run's own fields, whose texts are made printable, and the cell's, one level deep."""
     own = {name: printable(value) if isinstance(value, str) else value for name, value in asdict(run).items()}
     return own | cell.flat()
