@@ -113,7 +113,7 @@ statistics: $(READY) ## simulate studies, and table in docs/statistics.md what v
 	@$(PYTHON) -m bench.simulation
 
 lock: $(READY) ## resolve the dependencies of pyproject.toml anew
-	.venv/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	.venv/bin/uv pip compile pyproject.toml --group dev --extra ray --extra slurm --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --quiet --upgrade --custom-compile-command "make lock" --output-file requirements.lock
 	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
 	  --upgrade --custom-compile-command "make lock" --output-file bootstrap.lock bootstrap.in
