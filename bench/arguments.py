@@ -78,6 +78,14 @@ def above_zero(unit: str, below: float) -> Callable[[str], float]:
     return number
 
 
+def setting(text: str) -> tuple[str, str]:
+    """KEY=VALUE, or KEY alone."""
+    key, _, value = text.partition("=")
+    if not key.replace("-", "").replace("_", "").isalnum():
+        raise argparse.ArgumentTypeError(f"{text!r}: KEY=VALUE, as mem=4G")
+    return key.replace("_", "-"), value
+
+
 def percent(text: str) -> float:
     """A percentage above 0 and below 100, as a fraction: decimals and a sign for percent are welcome."""
     return above_zero("percent", 100)(text.removesuffix("%").strip()) / 100

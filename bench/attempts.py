@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bench.cell import Cell
 from bench.evaluation import Evaluation
@@ -66,11 +67,12 @@ class _Gang:
 class Attempts:
     """What is under way, a task in a slot. An attempt ends with the event that tells of it."""
 
-    def __init__(self, slots: Sequence[Slot]) -> None:
+    def __init__(self, slots: Sequence[Slot], pool: Any = None) -> None:
+        """`pool` starts tasks as a `Pool` does; None for one."""
         self._free = list(slots)
         self._tasks: dict[str, _Gang] = {}
         self._under_way: dict[str, Attempt] = {}
-        self._pool = Pool()
+        self._pool = Pool() if pool is None else pool
         self._ticked = time.monotonic()
 
     def __len__(self) -> int:

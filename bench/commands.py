@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def run(options: Namespace) -> int:
     """Run the pending cells of a study, or show what they would cost."""
     from bench import progress, sweep, terminal
+    from bench.engines import LOCAL, Where
     from bench.store import Store
 
     if options.max_seeds and not options.until_decided:
@@ -25,6 +26,12 @@ def run(options: Namespace) -> int:
     for name in ("machine", "price"):
         if getattr(options, name) is not None and not options.dry_run:
             raise InputError(f"--{name}: only with --dry-run")
+    where = Where(
+        options.on, options.address, options.shared, options.partition, options.time_limit, dict(options.slurm)
+    )
+    where.check()
+    if options.gang and where.on != LOCAL:
+        raise InputError("--gang: only with --on local")
     study = selection.study(options)
     cells, store = selection.cells(options, study), Store(options.results)
     console = terminal.console(soft_wrap=False)
@@ -50,6 +57,7 @@ def run(options: Namespace) -> int:
         analysis=not options.no_analysis,
         keep_nets=options.keep_nets,
         devices=options.devices,
+        where=where,
     )
 
     def sweep_them(wanted: Sequence[Any]) -> dict[str, int]:

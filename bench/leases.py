@@ -89,6 +89,11 @@ class Leases:
         """Whether nobody else can have recorded anything in the folder between `owned` and the last `take`."""
         return self._alone
 
+    @property
+    def witness(self) -> Path:
+        """A file that is in this results folder, and no other, while it is `owned`."""
+        return self._folder / self._me.name
+
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:
         """Take part, within; afterwards every lease has lapsed.

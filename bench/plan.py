@@ -104,7 +104,8 @@ def show(
 def _warn(waiting: Sequence[Cell], device: str, devices: int, console: Console) -> None:
     gpus = slots.choose_gpus(device)
     try:
-        slots.check_gpus(gpus, waiting)
+        slots.check_recipes(waiting, on_gpu=bool(gpus))
+        slots.check_gpus(gpus)
         slots.slots(gpus, None, devices)
     except DeviceError as error:  # a plan may be for another machine
         console.print(f"not on this machine: {error}")

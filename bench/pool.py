@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from bench.errors import DataError, ResbenchError, StoreError
@@ -53,10 +54,11 @@ class Sent:
 
 @dataclass(frozen=True)
 class Returned:
-    """A task ended and returned a value."""
+    """A task ended and returned a value; `place` is where, if not on this machine (`bench.answer.Place`)."""
 
     key: str
     value: Any
+    place: Any = None
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,14 @@ class Died:
     """A task raised, or its process ended without returning.
 
     `reason` is one line; `cause` is "refused" (it raised a ResbenchError: trying again is no use), "unwritable" (a
-    StoreError), "error", "out-of-memory", "timed-out" or "stopped"; `log` the end of its output.
+    StoreError), "error", "out-of-memory", "timed-out" or "stopped"; `log` the end of its output; `place` as above.
     """
 
     key: str
     cause: str
     reason: str
     log: str
+    place: Any = None
 
 
 Event = Sent | Returned | Died
@@ -172,7 +175,7 @@ class _Child:
         self._connection, far = context.Pipe()
         # not a daemon, which may have no children of its own; that it ends with this process: Pool and _die_with_parent
         self._process = context.Process(target=_main, args=(far, task), name=task.key, daemon=False)
-        with _environment(TEMPLATE):
+        with _environment(TEMPLATE), _without_main():
             self._process.start()
         far.close()
 
@@ -261,6 +264,17 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Within, children do not import this process's main module, which may be a cluster's and import much."""
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
 
 
 def out_of_memory_kills() -> int:

@@ -95,15 +95,23 @@ def check_shares(cells: Sequence[Cell], devices: int) -> None:
             )
 
 
-def check_gpus(gpus: Sequence[host.Gpu], cells: Sequence[Cell]) -> None:
-    """Whether these cells can run on these GPUs, or (none) on the CPU.
+def check_recipes(cells: Sequence[Cell], *, on_gpu: bool) -> None:
+    """Whether these cells can run on a GPU, or on a CPU.
 
     Raises:
-        DeviceError: for tf32, or decoding on a GPU, without one; or GPUs that differ.
+        DeviceError: for tf32, or decoding on a GPU, without one.
     """
     for name, value in (("precision", "tf32"), ("decoding", "gpu")):
-        if not gpus and any(getattr(cell.recipe, name) == value for cell in cells):
+        if not on_gpu and any(getattr(cell.recipe, name) == value for cell in cells):
             raise DeviceError(f'{name} = "{value}" needs a GPU, and these cells would run on the CPU')
+
+
+def check_gpus(gpus: Sequence[host.Gpu]) -> None:
+    """Whether cells may run on all of these.
+
+    Raises:
+        DeviceError: for GPUs that differ.
+    """
     if len({(gpu.name, gpu.memory_bytes, gpu.power_limit_watts) for gpu in gpus}) > 1:
         names = ", ".join(gpu.name for gpu in gpus)
         raise DeviceError(f"unlike GPUs are not mixed in one run ({names}); choose with CUDA_VISIBLE_DEVICES")

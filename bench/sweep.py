@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from bench import forecast, host, run, sizing
+from bench import engines, forecast, host, run, sizing
 from bench.analysis import layers_of
+from bench.answer import Place
 from bench.attempts import Attempt, Attempts
 from bench.cell import Cell
 from bench.elsewhere import Elsewhere
+from bench.engines import Engine, Wanted, Where
 from bench.errors import DataError, DeviceError, StoreError
 from bench.evaluation import Evaluation
 from bench.forecast import Cost, Costs
@@ -22,7 +24,7 @@ from bench.leases import Leases
 from bench.loading import FAIL
 from bench.pool import Died, Event, Returned, Sent, Task
 from bench.run import Run
-from bench.slots import Slot, check_gpus, check_shares, choose_gpus, fallen_away, slots
+from bench.slots import Slot, check_gpus, check_recipes, check_shares, choose_gpus, fallen_away, slots
 from bench.source import Source
 from bench.store import Store
 
@@ -41,7 +43,7 @@ class Options:
     for what it does best; a CPU trains one. `devices`, over how many of them each cell is spread. Images of any size
     are read by `loaders` processes beside each of a cell's own: None for its share of the cores on a GPU, for none on a
     CPU; one that cannot be decoded fails the cell, or (`bad_images` "skip") another takes its place. `analysis` records
-    the layers at each evaluation, `keep_nets` keeps the trained nets.
+    the layers at each evaluation, `keep_nets` keeps the trained nets. `where` is on which engine.
     """
 
     workers: int | None = None
@@ -55,6 +57,7 @@ class Options:
     analysis: bool = True
     keep_nets: bool = False
     devices: int = 1
+    where: Where = Where()
     entry: str = RUN_CELL
 
 
@@ -140,28 +143,42 @@ class _Sweep:
             waiting, sources, watcher.note, store.log("survey"), load=True
         )
         self._check_data()
-        gpus = choose_gpus(options.device, toolkit)
-        check_gpus(gpus, waiting)
-        self._host = host.describe(toolkit, gpus[0] if gpus else None)
-        self._slots = slots(gpus, options.workers, options.devices)[: len(waiting)]
+        self._engine = self._open_engine(waiting)
+        gpus = [] if self._engine is not None else choose_gpus(options.device, toolkit)
+        self._host = host.describe(toolkit, gpus[0] if gpus else None)  # of an engine it is each cell's own
+        if self._engine is not None:
+            self._slots = self._engine.slots[: len(waiting)]
+        else:
+            self._slots = slots(gpus, options.workers, options.devices)[: len(waiting)]
+            check_gpus(gpus)
+        on_gpu = self._slots[0].device != "cpu" if self._engine is not None else bool(gpus)
+        check_recipes(waiting, on_gpu=on_gpu)
         longest_first = sorted(waiting, key=lambda c: -self._cost(c).multiply_adds * forecast.work(c))
-        gangs = sizing.split(longest_first, self._gang_size(waiting, on_gpu=bool(gpus)))
+        gangs = sizing.split(longest_first, self._gang_size(waiting, on_gpu=on_gpu))
         self._queue = deque((gang, 1) for gang in gangs)  # the last minute is not one core's
-        self._under_way = Attempts(self._slots)
+        self._under_way = Attempts(self._slots, self._engine)
+
+    def _open_engine(self, waiting: Sequence[Cell]) -> Engine | None:
+        """Where cells run, None for this machine."""
+        how = self._options
+        wanted = Wanted(how.device, how.workers, how.devices, len(waiting), self._store.root, self._leases.witness)
+        return engines.start(how.where, wanted, self._watcher.note)
 
     def run(self, cells: Sequence[Cell]) -> list[str]:
-        self._store.add_host(self._host)
         over = f", each over {self._options.devices} devices" if self._options.devices > 1 else ""
-        place = f"{self._host.label}, {len(self._slots)} at a time{over}"
+        where = self._engine.label if self._engine is not None else self._host.label
+        place = f"{where}, {len(self._slots)} at a time{over}"
         self._watcher.begin(cells, self._recorded, self._costs, place)
         outcomes: list[str] = []
         try:
+            if self._engine is None:
+                self._store.add_host(self._host)
             while self._queue or self._under_way or self._elsewhere:
-                self._fill()
+                outcomes += self._fill()
                 outcomes += self._hear()
                 for attempt, event in self._under_way.wait(0.25):
                     if not isinstance(event, Died):  # else its GPU may be gone
-                        self._fill()  # a core that is free works while tables are written
+                        outcomes += self._fill()  # a core that is free works while tables are written
                     outcomes += self._handle(attempt, event)
                 self._watcher.tick()
         finally:
@@ -170,11 +187,28 @@ class _Sweep:
                     outcomes += self._handle(attempt, event)
         return outcomes
 
-    def _fill(self) -> None:
+    def _fill(self) -> list[str]:
+        """Start what can start; the outcomes of cells that ended already, for a driver that is no more."""
+        outcomes: list[str] = []
         while self._queue and (slot := self._under_way.free):
             cells, number = self._queue.popleft()
-            if mine := self._elsewhere.claim(cells):
+            mine = self._elsewhere.claim(cells)
+            if mine and (event := self._left(mine[0])):
+                outcomes += self._handle(Attempt(mine[0], slot, number), event)
+            elif mine:
                 self._start(slot, mine, number)
+        return outcomes
+
+    def _left(self, cell: Cell) -> Returned | Died | None:
+        """The end of a cell that an engine ran for a driver that is no more."""
+        if self._engine is None:
+            return None
+        try:
+            return self._engine.kept.left(cell.id, self._checksums[cell.reads], with_net=self._options.keep_nets)
+        except DataError as error:
+            self._watcher.note(f"{cell.label}: an answer that was left is {error}; it is run again")
+            self._engine.kept.forget(cell.id)
+            return None
 
     def _hear(self) -> list[str]:
         """The outcomes of cells that ended elsewhere; those that nobody runs any more are run here."""
@@ -185,6 +219,8 @@ class _Sweep:
         return [outcome for _, outcome in ended]
 
     def _gang_size(self, waiting: list[Cell], *, on_gpu: bool) -> Callable[[Cell], int]:
+        if self._engine is not None:
+            return lambda _: 1
         if not on_gpu or self._options.devices > 1:
             if self._options.gang:
                 who = "a cell over several devices trains alone" if on_gpu else "a CPU trains one cell a process"
@@ -223,8 +259,8 @@ class _Sweep:
             }
         )
 
-    def _loaders(self, slot: Slot) -> int:
-        if self._options.loaders is not None:
+    def _loaders(self, slot: Slot) -> int | None:
+        if self._options.loaders is not None or self._engine is not None:  # there they are a share of another machine's cores
             return self._options.loaders
         return 0 if slot.device == "cpu" else max(1, host.cores() // (len(self._slots) * slot.devices))
 
@@ -255,7 +291,7 @@ class _Sweep:
                 return []  # asked to stop, it saved its state
             curve = [Evaluation(**point) for point in event.value["curve"]]
             outcome = run.DIVERGED if curve and curve[-1].diverged else run.DONE
-            return [self._record(attempt, curve, outcome, answer=event.value)]
+            return [self._record(attempt, curve, outcome, event.place, answer=event.value)]
         if event.cause == "unwritable":
             raise StoreError(f"{event.reason}; what ended is recorded: run again to continue")
         if event.cause == "error" and (gpu := fallen_away(attempt.slot)):
@@ -263,13 +299,15 @@ class _Sweep:
             return []
         if event.cause not in ("refused", "stopped") and attempt.number <= self._options.retries:
             self._watcher.note(f"{attempt.cell.label}: {event.reason}; trying again")
+            if self._engine is not None:
+                self._engine.kept.forget(attempt.cell.id)
             self._queue.appendleft(([attempt.cell], attempt.number + 1))  # alone: no other cell can be the reason
             return []
         if event.cause == "stopped":
             return []
         outcome = event.cause if event.cause in run.OUTCOMES else run.FAILED
         curve = [attempt.curve[iteration] for iteration in sorted(attempt.curve)]
-        return [self._record(attempt, curve, outcome, death=event)]
+        return [self._record(attempt, curve, outcome, event.place, death=event)]
 
     def _lose(self, gpu: str, attempt: Attempt) -> None:
         """Go on without a GPU that fell away; that a cell died with it is not the cell's fault.
@@ -290,12 +328,15 @@ class _Sweep:
         attempt: Attempt,
         curve: Sequence[Evaluation],
         outcome: str,
+        place: Place | None,
         *,
         answer: dict[str, Any] | None = None,
         death: Died | None = None,
     ) -> str:
-        """Commit how a cell ended: with the child's `answer`, or its `death`."""
+        """Commit how a cell ended: with the child's `answer`, or its `death`. `place` is None for this machine, and
+        where nothing was heard of the one that it died on."""
         cell, told = attempt.cell, answer or {}
+        place = place or Place(self._host, run.provenance(), attempt.started, attempt.seconds)
         result = Run(
             cell_id=cell.id,
             run_id=uuid.uuid4().hex[:12],
@@ -305,25 +346,30 @@ class _Sweep:
             log=death.log if death else None,
             **run.results(curve),
             **asdict(self._cost(cell)),
-            wall_seconds=attempt.seconds,
+            wall_seconds=place.seconds,
             base_rss_bytes=told.get("base_rss_bytes"),
             device=attempt.slot.device.partition(":")[0],
             threads=1,
             workers=len(self._slots),
-            sharing=attempt.sharing,
+            sharing=1.0 if self._engine is not None else attempt.sharing,
             **(dict.fromkeys(run.TESTS) | (told.get("tests") or {})),
             **(NOT_LOADED | (told.get("loading") or {})),
             devices=attempt.slot.devices,
             data_sha256=self._checksums[cell.reads],
-            host_id=self._host.id,
-            started=attempt.started,
+            host_id=place.host.id,
+            started=place.started,
             finished=datetime.now(UTC),
-            **asdict(run.provenance()),
+            **asdict(place.provenance),
         )
         layers = layers_of(**told["layers"]) if told.get("layers") else []
         net = self._store.unclaimed_net(cell.id) if answer and self._options.keep_nets else None
+        if net and self._engine is not None:
+            self._engine.kept.bring_net(cell.id, net)
         with self._leases.held():
+            self._store.add_host(place.host)
             self._store.commit(cell, result, curve, layers, net)
+            if self._engine is not None:
+                self._engine.kept.forget(cell.id, checkpoint=not death)
             if not death:  # otherwise the checkpoint lets a rerun go on from where it died
                 self._store.checkpoint(cell.id).unlink(missing_ok=True)
                 self._store.log(cell.id).unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import commands, testing
 from bench.accuracy import PROTOCOLS
-from bench.arguments import add_arch, command, count, odd, price, seconds, span
+from bench.arguments import add_arch, command, count, odd, price, seconds, setting, span
 from bench.loading import BAD_IMAGES, FAIL
 
 RUN_EPILOG = """\
@@ -132,6 +132,7 @@ def _add_run(subparsers: Any) -> None:
         default=FAIL,
         help="what an image does that cannot be decoded: fail the cell, or be skipped and told of (default: fail)",
     )
+    _add_engines(parser)
     parser.add_argument("--no-analysis", action="store_true", help="do not record layers' responses and gradients")
     parser.add_argument("--keep-nets", action="store_true", help="keep the trained nets, for `resbench slices`")
     parser.add_argument(
@@ -140,6 +141,24 @@ def _add_run(subparsers: Any) -> None:
         default=10.0,
         metavar="SECONDS",
         help="between checkpoints at least (default: 10), and 50 times as long as the last took to write",
+    )
+
+
+def _add_engines(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("where cells run (docs/engines.md)")
+    group.add_argument(
+        "--on", choices=("local", "ray", "slurm"), default="local",
+        help="this machine (default), a Ray cluster, or jobs of Slurm",
+    )  # fmt: skip
+    group.add_argument("--address", metavar="HOST:PORT", help="ray: of a cluster, or auto (default: one started here)")
+    group.add_argument(
+        "--shared", metavar="PATH_OR_URI",
+        help="ray, slurm: storage that all machines see, for checkpoints and answers; with ray also s3://…, gs://…",
+    )  # fmt: skip
+    group.add_argument("--partition", help="slurm: of the jobs")
+    group.add_argument("--time-limit", metavar="TIME", help="slurm: of a job, which then goes on in a new one")
+    group.add_argument(
+        "--slurm", type=setting, action="append", default=[], metavar="KEY=VALUE", help="slurm: any option of sbatch"
     )
 
 

@@ -7,7 +7,7 @@ from synthetic import RECIPE, a_cell
 
 from bench import host
 from bench.errors import DeviceError
-from bench.slots import check_gpus, check_shares, choose_gpus, slots
+from bench.slots import check_gpus, check_recipes, check_shares, choose_gpus, slots
 
 
 def test_slots():
@@ -46,13 +46,13 @@ def test_shares_are_whole_images_and_whole_groups_of_batch_normalisation():
 def test_unlike_gpus_are_not_mixed():
     gpus = [host.Gpu(f"GPU-{name}", name, 80 * 2**30, 700.0, "580") for name in ("H100", "H200")]
     with pytest.raises(DeviceError, match="H100, H200"):
-        check_gpus(gpus, [a_cell()])
-    check_gpus(gpus[:1] * 2, [a_cell()])
+        check_gpus(gpus)
+    check_gpus(gpus[:1] * 2)
 
 
 def test_tf32_needs_a_gpu():
     with pytest.raises(DeviceError, match="tf32"):
-        check_gpus([], [a_cell(recipe=dataclasses.replace(RECIPE, precision="tf32"))])
+        check_recipes([a_cell(recipe=dataclasses.replace(RECIPE, precision="tf32"))], on_gpu=False)
 
 
 def test_a_gpu_that_torch_does_not_use_is_not_chosen(monkeypatch):
