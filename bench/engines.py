@@ -13,7 +13,7 @@ from typing import Protocol
 
 from bench import remote, shared
 from bench.answer import Answer
-from bench.errors import InputError
+from bench.errors import InputError, StoreError
 from bench.pool import Died, Event, Returned, Task
 from bench.shared import Shared
 from bench.slots import Slot
@@ -97,9 +97,9 @@ class Engine(Protocol):
 
 
 class Kept:
-    """What is kept of cells in shared storage, as the driver sees it."""
+    """What is kept of cells in shared storage, as the driver sees it; without storage, nothing."""
 
-    def __init__(self, storage: Shared) -> None:
+    def __init__(self, storage: Shared | None) -> None:
         self.storage = storage
 
     def left(self, cell_id: str, data_sha256: str | None, *, with_net: bool) -> Returned | Died | None:
@@ -108,7 +108,7 @@ class Kept:
         Raises:
             DataError: for one that is damaged or of something else.
         """
-        content = self.storage.read(shared.answer(cell_id))
+        content = self.storage.read(shared.answer(cell_id)) if self.storage else None
         if content is None:
             return None
         answer = Answer.unpacked(content, cell_id, data_sha256)
@@ -122,10 +122,13 @@ class Kept:
         Raises:
             StoreError: where it is not there.
         """
-        self.storage.fetch(shared.net(cell_id), path)
+        if self.storage and not self.storage.fetch(shared.net(cell_id), path):
+            raise StoreError(f"{self.storage.where}: the net of cell {cell_id} is not there")
 
     def forget(self, cell_id: str, *, checkpoint: bool = False) -> None:
         """Remove how a cell ended, and its `checkpoint` too where it is done with."""
+        if self.storage is None:
+            return
         names = [shared.answer(cell_id), shared.net(cell_id), shared.said(cell_id), shared.job(cell_id)]
         self.storage.remove(*names, *([shared.checkpoint(cell_id)] if checkpoint else []))
 

@@ -1,4 +1,4 @@
-"""Cells as tasks of a Ray cluster. That a node or a worker process dies is Ray's to mend; what a cell's child does is ours."""
+"""Cells as tasks of a Ray cluster. That a node or a worker dies is Ray's to mend; what a cell's child does is ours."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ class OnRay:
         slot = Slot("cuda:0" if self._device == "cuda" else "cpu", devices=wanted.devices)
         self.slots = [slot] * min(wanted.workers or units // wanted.devices, wanted.cells)
         nodes = sum(node["Alive"] for node in ray.nodes())
-        self.label = f"Ray, {units} {'GPU' if self._device == 'cuda' else 'CPU'}s of {nodes} nodes"
+        self.label = (
+            f"Ray, {units} {'GPU' if self._device == 'cuda' else 'CPU'}s of {nodes} node{'s' if nodes > 1 else ''}"
+        )
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._mail = ray.remote(_Mail).options(num_cpus=0, scheduling_strategy=here).remote()
         self._tasks: dict[Any, str] = {}

@@ -104,7 +104,9 @@ def carry_out(order: str, tell: Callable[[dict[str, Any]], None], stopping: Call
 
 def _check(told: dict[str, Any], kept: Shared) -> None:
     if Cell.from_flat(told["job"]["cell"]).id != told["cell_id"]:
-        raise DataError(f"{platform.node()} has another version of resbench, to which this cell is another; install one")
+        raise DataError(
+            f"{platform.node()} has another version of resbench, to which this cell is another; install one"
+        )
     if told["job"]["net"] and kept.where != told["storage"]["where"]:
         raise DataError(f"{platform.node()} does not see the results folder: --keep-nets needs --shared")
 

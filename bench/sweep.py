@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from bench.answer import Place
 from bench.attempts import Attempt, Attempts
 from bench.cell import Cell
 from bench.elsewhere import Elsewhere
-from bench.engines import Engine, Wanted, Where
+from bench.engines import Engine, Kept, Wanted, Where
 from bench.errors import DataError, DeviceError, StoreError
 from bench.evaluation import Evaluation
 from bench.forecast import Cost, Costs
@@ -57,7 +57,7 @@ class Options:
     analysis: bool = True
     keep_nets: bool = False
     devices: int = 1
-    where: Where = Where()
+    where: Where = field(default_factory=Where)
     entry: str = RUN_CELL
 
 
@@ -143,15 +143,14 @@ class _Sweep:
             waiting, sources, watcher.note, store.log("survey"), load=True
         )
         self._check_data()
-        self._engine = self._open_engine(waiting)
-        gpus = [] if self._engine is not None else choose_gpus(options.device, toolkit)
-        self._host = host.describe(toolkit, gpus[0] if gpus else None)  # of an engine it is each cell's own
-        if self._engine is not None:
-            self._slots = self._engine.slots[: len(waiting)]
-        else:
-            self._slots = slots(gpus, options.workers, options.devices)[: len(waiting)]
-            check_gpus(gpus)
-        on_gpu = self._slots[0].device != "cpu" if self._engine is not None else bool(gpus)
+        self._engine = engine = self._open_engine(waiting)
+        self._kept = Kept(None) if engine is None else engine.kept
+        gpus = choose_gpus(options.device, toolkit) if engine is None else []
+        check_gpus(gpus)
+        self._host = host.describe(toolkit, gpus[0] if gpus else None)  # on an engine each cell tells its own
+        places = slots(gpus, options.workers, options.devices) if engine is None else engine.slots
+        self._slots = places[: len(waiting)]
+        on_gpu = bool(gpus) if engine is None else places[0].device != "cpu"
         check_recipes(waiting, on_gpu=on_gpu)
         longest_first = sorted(waiting, key=lambda c: -self._cost(c).multiply_adds * forecast.work(c))
         gangs = sizing.split(longest_first, self._gang_size(waiting, on_gpu=on_gpu))
@@ -166,13 +165,11 @@ class _Sweep:
 
     def run(self, cells: Sequence[Cell]) -> list[str]:
         over = f", each over {self._options.devices} devices" if self._options.devices > 1 else ""
-        where = self._engine.label if self._engine is not None else self._host.label
+        where = self._host.label if self._engine is None else self._engine.label
         place = f"{where}, {len(self._slots)} at a time{over}"
         self._watcher.begin(cells, self._recorded, self._costs, place)
         outcomes: list[str] = []
         try:
-            if self._engine is None:
-                self._store.add_host(self._host)
             while self._queue or self._under_way or self._elsewhere:
                 outcomes += self._fill()
                 outcomes += self._hear()
@@ -201,13 +198,11 @@ class _Sweep:
 
     def _left(self, cell: Cell) -> Returned | Died | None:
         """The end of a cell that an engine ran for a driver that is no more."""
-        if self._engine is None:
-            return None
         try:
-            return self._engine.kept.left(cell.id, self._checksums[cell.reads], with_net=self._options.keep_nets)
+            return self._kept.left(cell.id, self._checksums[cell.reads], with_net=self._options.keep_nets)
         except DataError as error:
             self._watcher.note(f"{cell.label}: an answer that was left is {error}; it is run again")
-            self._engine.kept.forget(cell.id)
+            self._kept.forget(cell.id)
             return None
 
     def _hear(self) -> list[str]:
@@ -260,7 +255,7 @@ class _Sweep:
         )
 
     def _loaders(self, slot: Slot) -> int | None:
-        if self._options.loaders is not None or self._engine is not None:  # there they are a share of another machine's cores
+        if self._options.loaders is not None or self._engine is not None:  # a machine knows its own
             return self._options.loaders
         return 0 if slot.device == "cpu" else max(1, host.cores() // (len(self._slots) * slot.devices))
 
@@ -299,8 +294,7 @@ class _Sweep:
             return []
         if event.cause not in ("refused", "stopped") and attempt.number <= self._options.retries:
             self._watcher.note(f"{attempt.cell.label}: {event.reason}; trying again")
-            if self._engine is not None:
-                self._engine.kept.forget(attempt.cell.id)
+            self._kept.forget(attempt.cell.id)
             self._queue.appendleft(([attempt.cell], attempt.number + 1))  # alone: no other cell can be the reason
             return []
         if event.cause == "stopped":
@@ -336,6 +330,7 @@ class _Sweep:
         """Commit how a cell ended: with the child's `answer`, or its `death`. `place` is None for this machine, and
         where nothing was heard of the one that it died on."""
         cell, told = attempt.cell, answer or {}
+        sharing = 1.0 if place else attempt.sharing
         place = place or Place(self._host, run.provenance(), attempt.started, attempt.seconds)
         result = Run(
             cell_id=cell.id,
@@ -351,7 +346,7 @@ class _Sweep:
             device=attempt.slot.device.partition(":")[0],
             threads=1,
             workers=len(self._slots),
-            sharing=1.0 if self._engine is not None else attempt.sharing,
+            sharing=sharing,
             **(dict.fromkeys(run.TESTS) | (told.get("tests") or {})),
             **(NOT_LOADED | (told.get("loading") or {})),
             devices=attempt.slot.devices,
@@ -363,13 +358,12 @@ class _Sweep:
         )
         layers = layers_of(**told["layers"]) if told.get("layers") else []
         net = self._store.unclaimed_net(cell.id) if answer and self._options.keep_nets else None
-        if net and self._engine is not None:
-            self._engine.kept.bring_net(cell.id, net)
+        if net:
+            self._kept.bring_net(cell.id, net)
         with self._leases.held():
             self._store.add_host(place.host)
             self._store.commit(cell, result, curve, layers, net)
-            if self._engine is not None:
-                self._engine.kept.forget(cell.id, checkpoint=not death)
+            self._kept.forget(cell.id, checkpoint=not death)
             if not death:  # otherwise the checkpoint lets a rerun go on from where it died
                 self._store.checkpoint(cell.id).unlink(missing_ok=True)
                 self._store.log(cell.id).unlink(missing_ok=True)
