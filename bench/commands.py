@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def run(options: Namespace) -> int:
     """Run the pending cells of a study, or show what they would cost."""
     from bench import progress, sweep, terminal
-    from bench.engines import LOCAL, Where
     from bench.store import Store
+    from bench.where import LOCAL, Where
 
     if options.max_seeds and not options.until_decided:
         raise InputError("--max-seeds: only with --until-decided")

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before it is imported
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as it will be: a task without GPUs is told nothing
@@ -22,12 +22,11 @@ from bench import remote
 from bench.answer import Answer, Place
 from bench.errors import DeviceError, in_a_line
 from bench.host import cores
+from bench.kept import Kept, event
 from bench.pool import GRACE_SECONDS, Died, Event, Returned, Sent, Task
 from bench.remote import Storage
 from bench.slots import Slot
-
-if TYPE_CHECKING:
-    from bench.engines import Kept, Wanted, Where
+from bench.where import Wanted, Where
 
 SYSTEM_RETRIES = 8  # of a cell whose worker process or node died
 ASK_SECONDS = 1.0  # between two questions of a task whether it is to stop
@@ -59,9 +58,8 @@ class OnRay:
         slot = Slot("cuda:0" if self._device == "cuda" else "cpu", devices=wanted.devices)
         self.slots = [slot] * min(wanted.workers or units // wanted.devices, wanted.cells)
         nodes = sum(node["Alive"] for node in ray.nodes())
-        self.label = (
-            f"Ray, {units} {'GPU' if self._device == 'cuda' else 'CPU'}s of {nodes} node{'s' if nodes > 1 else ''}"
-        )
+        of = f"{nodes} nodes" if nodes > 1 else "one node"
+        self.label = f"Ray, {units} {'GPU' if self._device == 'cuda' else 'CPU'}s of {of}"
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._mail = ray.remote(_Mail).options(num_cpus=0, scheduling_strategy=here).remote()
         self._tasks: dict[Any, str] = {}
@@ -124,8 +122,11 @@ class OnRay:
 
     def _heard(self) -> list[Event]:
         events: list[Event] = []
+        under_way = set(self._tasks.values())
         for key, text in ray.get(self._mail.take.remote()):
             told = json.loads(text)
+            if key not in under_way:
+                continue  # of a node that was taken for dead, whose cell has ended elsewhere
             if "place" in told:
                 self._places[key] = Place.of_plain(told["place"])
             else:
@@ -146,7 +147,7 @@ class OnRay:
             return Died(key, "error", f"{type(error).__name__}: {in_a_line(error)}", "", place)
         if content is None:
             return Died(key, "stopped", "stopped", "", place)
-        return remote.event(key, Answer.unpacked(content, key, data))
+        return event(key, Answer.unpacked(content, key, data))
 
 
 def _connect(address: str | None, wanted: Wanted) -> None:
@@ -165,6 +166,7 @@ def _connect(address: str | None, wanted: Wanted) -> None:
     path = os.pathsep.join(filter(None, (str(PACKAGE), os.environ.get("PYTHONPATH"))))  # where nodes share disks
     environment = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": path}
     handler = signal.getsignal(signal.SIGTERM)
+    ray.shutdown()  # what is left of a sweep that could not start
     try:
         ray.init(**how, runtime_env={"env_vars": environment}, log_to_driver=False, configure_logging=False)
     except (RayError, OSError, RuntimeError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""Cells as jobs of Slurm, submitted by submitit as job arrays. A job that is preempted or runs out of time goes on later.
+"""Cells as jobs of Slurm, in arrays that submitit submits. A job that is preempted or runs out of time goes on later.
 
-The driver polls, and may be killed: what ran meanwhile is left in the shared folder, and jobs that still run or wait are
-found again by the name that was noted before they were submitted.
+The driver polls, and may be killed: what ran meanwhile is left in the shared folder, and jobs that still run or wait
+are found again by the name that was noted before they were submitted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,17 +19,16 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench import host, remote, shared
 from bench.answer import Answer, Place
 from bench.errors import DataError, DeviceError, InputError, in_a_line
+from bench.kept import Kept, event
 from bench.pool import Died, Event, Returned, Sent, Task, log_end
 from bench.remote import Storage
 from bench.slots import Slot
-
-if TYPE_CHECKING:
-    from bench.engines import Kept, Wanted, Where
+from bench.where import Wanted, Where
 
 POLL_SECONDS = 2.0  # between two looks into the shared folder
 QUEUE_SECONDS = 10.0  # between two questions to Slurm, and from a job's end to its answer at most
@@ -228,7 +228,7 @@ class OnSlurm:
     def _event(self, key: str, errand: _Errand) -> Returned | Died:
         try:
             content = self.kept.storage.read(shared.answer(key)) or b""
-            return remote.event(key, Answer.unpacked(content, key, errand.data_sha256))
+            return event(key, Answer.unpacked(content, key, errand.data_sha256))
         except DataError as error:
             return Died(key, "error", f"its answer is {error}", "", errand.place)
 
@@ -271,6 +271,8 @@ class Errand:
                 file.flush()
 
             answer = remote.carry_out(order, tell, lambda: bool(asked))
+        if answer and answer.death:
+            print(answer.death["reason"])  # for who reads the job's log
         if answer is None and again in asked and callable(requeue):
             requeue(again, None)  # submitit's, which calls `checkpoint`, puts the job into the queue again, and exits
 
@@ -291,7 +293,7 @@ def _parameters(where: Where, device: str, devices: int) -> dict[str, Any]:
         "stderr_to_stdout": True,
         "cpus_per_task": devices,
         "array_parallelism": MOST_JOBS,
-        "setup": [f"export PYTHONPATH={_quoted(path)}"],
+        "setup": [f"export PYTHONPATH={shlex.quote(path)}"],
         "additional_parameters": {key: value or True for key, value in where.options.items()},
     }
     if where.partition:
@@ -317,12 +319,6 @@ def minutes(text: str) -> int:
             f"--time-limit {text}: allowed: MINUTES, HOURS:MINUTES:SECONDS or DAYS-HOURS, as 90 or 1:30:00"
         )
     return -(-seconds // 60)
-
-
-def _quoted(text: str) -> str:
-    import shlex
-
-    return shlex.quote(text)
 
 
 def _call(command: list[str]) -> str | None:

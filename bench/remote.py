@@ -5,6 +5,7 @@ The cell runs in a fresh child of a pool as ever, so that its ends are told apar
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import platform
@@ -19,7 +20,7 @@ from typing import Any
 from bench import host, pool, run, shared
 from bench.answer import Answer, Place
 from bench.cell import Cell
-from bench.errors import DataError, StoreError
+from bench.errors import DataError, InputError, StoreError
 from bench.pool import Died, Event, Pool, Returned, Sent, Task
 from bench.shared import Shared
 from bench.slots import CONNECTIONS, VISIBLE, check_gpus, choose_gpus
@@ -52,53 +53,44 @@ def order(task: Task, storage: Storage, device: str, devices: int) -> str:
     return json.dumps(told)
 
 
-def event(key: str, answer: Answer) -> Returned | Died:
-    """The end of a task, as its answer tells."""
-    if answer.death is not None:
-        return Died(key, **answer.death, place=answer.place)
-    return Returned(key, answer.value, answer.place)
-
-
 def carry_out(order: str, tell: Callable[[dict[str, Any]], None], stopping: Callable[[], bool]) -> Answer | None:
     """Run the cell of an order; how it ended, None where it was asked to stop and saved its state.
 
     `tell` gets what may be said meanwhile: first `{"place": ...}`, then `{"sent": what the cell sends}`. The answer is
-    left in shared storage before this returns; one that an earlier attempt left there, a value, is returned at once.
+    left in shared storage before this returns, if it can be; a value that an earlier attempt left is returned at once.
     """
     told = json.loads(order)
-    cell_id, data = told["cell_id"], told["job"]["data_sha256"]
+    cell_id, data, began = told["cell_id"], told["job"]["data_sha256"], time.monotonic()
     place: Place | None = None
-    began = time.monotonic()
 
-    def work() -> Returned | Died | None:
+    def answered(**end: Any) -> Answer:
+        return Answer(cell_id, data, **end, place=place and replace(place, seconds=time.monotonic() - began))
+
+    def work() -> Answer | None:
         nonlocal place
+        kept = _storage(**told["storage"])
+        if found := _left(kept, cell_id, data):
+            return found
         _check(told, kept)
         place, environment = _here(told["device"], told["devices"])
         tell({"place": place.plain()})
-        return _run(told, kept, environment, tell, stopping)
-
-    kind, end = pool.answer(lambda: _storage(**told["storage"]))
-    if kind == "returned":
-        kept = end
-        if (found := _left(kept, cell_id, data)) is not None:
-            return found
-        kind, end = pool.answer(work)
-        if kind == "returned" and end is None:
+        end = _run(told, kept, environment, tell, stopping)
+        if end is None:
             return None
-    if kind == "died":
-        end = Died(cell_id, *end, log="")
-    place = place and replace(place, seconds=time.monotonic() - began)
-    if isinstance(end, Returned):
-        answer = Answer(cell_id, data, value=end.value, place=place)
+        if isinstance(end, Died):
+            return answered(death={"cause": end.cause, "reason": end.reason, "log": end.log})
+        answer = answered(value=end.value)
+        kept.write(shared.answer(cell_id), answer.packed())  # what cannot be left ends the sweep: it would be lost
+        return answer
+
+    kind, body = pool.answer(work)
+    if kind == "returned":
+        answer = body
     else:
-        death = {"cause": end.cause, "reason": end.reason, "log": end.log}
-        answer = Answer(cell_id, data, death=death, place=place)
-    if answer.value is None and kind == "died" and end.cause == "unwritable":
-        return answer  # where it would be left
-    try:
-        kept.write(shared.answer(cell_id), answer.packed())
-    except StoreError as error:
-        return replace(answer, value=None, death={"cause": "unwritable", "reason": str(error), "log": ""})
+        answer = answered(death={"cause": body[0], "reason": body[1], "log": ""})
+    if answer and answer.death:
+        with contextlib.suppress(StoreError, InputError):
+            _storage(**told["storage"]).write(shared.answer(cell_id), answer.packed())
     return answer
 
 

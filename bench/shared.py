@@ -68,6 +68,8 @@ class Shared:
                 self._fs, self._root = fs.FileSystem.from_uri(where)
             except (OSError, pa.ArrowException, ValueError, ImportError) as error:
                 raise InputError(f"--shared {where}: {in_a_line(error)}") from None
+            if not self._root:
+                raise InputError(f"--shared {where}: it names no bucket or folder")
         else:
             self._fs, self._root = fs.LocalFileSystem(), str(Path(where).absolute())
         self.folder = Path(self._root) if isinstance(self._fs, fs.LocalFileSystem) else None

@@ -15,11 +15,12 @@ from bench.answer import Place
 from bench.attempts import Attempt, Attempts
 from bench.cell import Cell
 from bench.elsewhere import Elsewhere
-from bench.engines import Engine, Kept, Wanted, Where
+from bench.engines import Engine
 from bench.errors import DataError, DeviceError, StoreError
 from bench.evaluation import Evaluation
 from bench.forecast import Cost, Costs
 from bench.interruption import interruptible
+from bench.kept import Kept
 from bench.leases import Leases
 from bench.loading import FAIL
 from bench.pool import Died, Event, Returned, Sent, Task
@@ -27,6 +28,7 @@ from bench.run import Run
 from bench.slots import Slot, check_gpus, check_recipes, check_shares, choose_gpus, fallen_away, slots
 from bench.source import Source
 from bench.store import Store
+from bench.where import Wanted, Where
 
 RUN_CELL = "bench.worker:run_cell"
 RUN_GANG = "bench.gang:run_cells"
