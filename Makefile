@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE  # without bytecode every import of torch takes
 RESBENCH := $(PYTHON) -m bench.cli
 BENCH := $(PYTHON) -m pytest -o addopts= -p no:xdist --benchmark-only --benchmark-disable-gc -q
 
-.PHONY: help setup ablation plots test lint lint-workflows format bench bench-peers compare gate proof profile gpu-check torture reference statistics lock clean
+.PHONY: help setup ablation plots test engines torture lint lint-workflows format bench bench-peers compare gate proof profile gpu-check reference statistics audit fuzz lock clean
 
 help: ## list the jobs
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ plots: $(READY) ## render a study's report again from the recorded tables (the r
 
 test: $(READY) ## the test suite: no network, no GPU, under 5 minutes on 2 cores
 	$(PYTHON) -m pytest
+
+engines: $(READY) ## the tests on a Ray cluster and a Slurm of this machine's own (Slurm: as root, with slurm-wlm and munge)
+	$(PYTHON) -m pytest -m engines -n 1
 
 lint: $(READY) ## style, and that imports run one way
 	$(PYTHON) -m ruff check .
@@ -119,4 +122,4 @@ lock: $(READY) ## resolve the dependencies of pyproject.toml anew
 	  --upgrade --custom-compile-command "make lock" --output-file bootstrap.lock bootstrap.in
 
 clean: ## remove the environment and local results
-	rm -rf .venv results/samples results/marks results/calibrations results/runs results/curves results/layers results/slices results/nets results/hosts results/checkpoints results/logs
+	rm -rf .venv results/samples results/marks results/calibrations results/runs results/curves results/layers results/slices results/nets results/hosts results/checkpoints results/shared results/logs

@@ -84,10 +84,7 @@ def carry_out(order: str, tell: Callable[[dict[str, Any]], None], stopping: Call
         return answer
 
     kind, body = pool.answer(work)
-    if kind == "returned":
-        answer = body
-    else:
-        answer = answered(death={"cause": body[0], "reason": body[1], "log": ""})
+    answer = body if kind == "returned" else answered(death={"cause": body[0], "reason": body[1], "log": ""})
     if answer and answer.death:
         with contextlib.suppress(StoreError, InputError):
             _storage(**told["storage"]).write(shared.answer(cell_id), answer.packed())

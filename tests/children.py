@@ -202,3 +202,10 @@ def two(job: dict[str, Any], caller: Any) -> int:
 def end_at_once(job: dict[str, Any], caller: Any) -> dict[str, Any]:  # noqa: ARG001
     """A cell that trains nothing and reports one evaluation, its last."""
     return {"curve": [POINT], "layers": None, "base_rss_bytes": None}
+
+
+def train_where_nothing_is_reported(job: dict[str, Any], caller: Any) -> Any:
+    """Train, or be killed, where Ray was told to report nothing of its use."""
+    if os.environ.get("RAY_USAGE_STATS_ENABLED") != "0":
+        raise AssertionError("Ray's usage would be reported")
+    return trouble_by_depth(job, caller)

@@ -131,7 +131,7 @@ def test_what_is_left_and_not_this_cells_is_told_and_the_cell_is_run(store, engi
     assert any(said in note and "it is run again" in note for note in watcher.notes)
 
 
-def test_a_cell_that_died_there_is_tried_again(store, engine, monkeypatch):
+def test_a_cell_that_died_there_is_tried_again(store, engine):
     outcomes, watcher = run([a_cell(20)], store, entry="children:trouble_by_depth", retries=2)
     assert outcomes == {"failed": 1} and len(engine.started) == 3
     assert sum("killed by SIGKILL; trying again" in note for note in watcher.notes) == 2
