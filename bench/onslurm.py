@@ -261,8 +261,12 @@ class Errand:
 
         again = signal.Signals[f"SIG{JobEnvironment.USR_SIG}"]  # what Slurm sends before a job's time is over
         asked: list[int] = []
-        requeue = signal.signal(again, lambda number, _: asked.append(number))
-        signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))  # preempted, or cancelled
+        requeue = signal.signal(again, signal.SIG_IGN)  # Slurm sends it to all processes of the job,
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # and the template of children is to ignore it
+        with contextlib.suppress(DataError):
+            remote.toolkit()
+        for number in (again, signal.SIGTERM):  # the other is for a job that is preempted, or cancelled
+            signal.signal(number, lambda number, _: asked.append(number))
         Path(said).parent.mkdir(parents=True, exist_ok=True)
         with Path(said).open("a") as file:
 

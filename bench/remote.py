@@ -125,17 +125,22 @@ def _here(device: str, devices: int) -> tuple[Place, tuple[tuple[str, str], ...]
     Raises:
         DeviceError: where they are not there.
     """
-    toolkit = _toolkit()
-    gpus = choose_gpus(device, toolkit)[:devices]
+    known = toolkit()
+    gpus = choose_gpus(device, known)[:devices]
     check_gpus(gpus)
-    place = Place(host.describe(toolkit, gpus[0] if gpus else None), run.provenance(), datetime.now(UTC), 0.0)
+    place = Place(host.describe(known, gpus[0] if gpus else None), run.provenance(), datetime.now(UTC), 0.0)
     if not gpus:
         return place, ()
     return place, ((VISIBLE, ",".join(gpu.uuid for gpu in gpus)), CONNECTIONS)
 
 
 @functools.cache
-def _toolkit() -> host.Toolkit:
+def toolkit() -> host.Toolkit:
+    """This machine's, as a child tells, by which the template of all children is started.
+
+    Raises:
+        DataError: where none can be.
+    """
     with tempfile.TemporaryDirectory() as folder:
         return pool.call("bench.worker:survey", SURVEY, Path(folder) / "log", lambda _: None)["toolkit"]
 
@@ -164,7 +169,7 @@ def _run(
                         tell({"sent": happened.message})
                         continue
                     copies.update()
-                    if _is_stopped(happened):
+                    if _is_stopped(happened) or (isinstance(happened, Died) and stopping()):
                         return None
                     if net.exists() and not kept.folder:
                         kept.put(net, shared.net(cell_id))

@@ -77,8 +77,7 @@ def test_cells_are_submitted_as_one_array_each_noted_before(scripted):
     assert [note["index"] for note in notes] == [0, 1, 2] and len({note["name"] for note in notes}) == 1
     calls = (scripted / "calls").read_text()
     assert calls.count("sbatch ") == 1
-    (script,) = Path(notes[0]["folder"]).glob("*.sh")
-    text = script.read_text()
+    text = next(Path(notes[0]["folder"]).glob("*.sh")).read_text()
     assert f"--job-name={notes[0]['name']}" in text
     for option in ("array=0-2%3", "time=120", "partition=short", "mem=1G", "exclusive\n", "signal=USR2@90"):
         assert f"#SBATCH --{option}" in text
@@ -103,14 +102,13 @@ def test_a_job_that_still_waits_or_runs_is_not_submitted_again(scripted):
 
 
 def test_a_job_that_ends_before_it_began_is_told_with_its_log(scripted, monkeypatch):
-    monkeypatch.setattr(onslurm, "QUEUE_SECONDS", 0.0)
     engine = an_engine(scripted)
     engine.start(a_task(a_cell()))
-    engine.wait(0)
+    assert engine.wait(0) == []
+    monkeypatch.setattr(onslurm, "QUEUE_SECONDS", 0.0)
     note = json.loads(Shared(str(scripted / "shared")).read(shared.job(a_cell().id)))
     (Path(note["folder"]) / "7_0_log.out").write_text("no such interpreter\n")
-    time.sleep(0.01)
-    (died,) = engine.wait(0) or engine.wait(0)
+    (died,) = engine.wait(0)
     assert (died.cause, died.reason) == ("error", "its job ended before it began to work")
     assert died.log == "no such interpreter"
 
@@ -175,11 +173,12 @@ def test_jobs_that_are_preempted_go_on_and_tables_are_those_of_this_machine(tmp_
     run(cells, here)
     watcher = Preempting()
     options = Options(where=Where("slurm", time_limit="30"), retries=0)
-    assert sweep(cells, SOURCES, there, options, watcher) == {"done": 2}
+    outcomes = sweep(cells, SOURCES, there, options, watcher)
+    assert outcomes == {"done": 2}, there.runs().select(["error", "log"]).to_pylist()
     assert clusters.results(here) == clusters.results(there)
     assert watcher.hit and len(watcher.points) > len(set(watcher.points))  # told again when it went on
     assert set(there.runs()["attempts"].to_pylist()) == {1} and there.hosts() == here.hosts()
-    assert not [path for path in there.root.glob("shared/*/*")]
+    assert not list(there.root.glob("shared/*/*"))
 
 
 @pytest.mark.engines
@@ -215,7 +214,7 @@ def test_a_job_that_fails_is_a_failed_cell_with_its_reason(tmp_path, quick):  # 
 
 @pytest.mark.engines
 def test_what_slurm_does_not_take_is_told(tmp_path, quick):  # noqa: ARG001
-    with pytest.raises(DeviceError, match="--on slurm: not submitted: .*invalid partition"):
+    with pytest.raises(DeviceError, match=r"--on slurm: not submitted: .*Invalid partition"):
         sweep([a_cell()], SOURCES, Store(tmp_path), Options(where=Where("slurm", partition="none")), Recorder())
 
 
