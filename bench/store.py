@@ -8,6 +8,7 @@ nets/<cell id>-<run id>.pt        its trained net, where it was kept.
 hosts/<host id>.parquet           one row: a machine that rows refer to.
 damaged/                          what was set aside (`bench.damage`).
 checkpoints/, logs/               of cells under way; no table, safe to delete between runs.
+shared/                           of cells on other machines (`bench.shared`), where no other storage is given
 .orchestrators/, .lock            who runs which cell now (`bench.leases`).
 .footers/, .packing/              of packs (`bench.salvage`).
 .index/                           copies of many part files in one, made from them alone, safe to delete.
