@@ -112,6 +112,16 @@ torture: $(READY) ## inject 500 faults (FAULTS, SEED) at random moments: nothing
 	@cd tests && $(abspath $(PYTHON)) -m torture --faults $(or $(FAULTS),500) --seed $(or $(SEED),1) \
 	  $(if $(RECORD),--record $(abspath $(RECORD)))
 
+# atheris goes into a folder of its own: it is for nothing else
+FUZZING := PYTHONPATH=$(CURDIR)/fuzz-found/atheris:$(CURDIR)/tests:$(CURDIR) $(PYTHON) -m fuzz $(FUZZ) --seconds $(or $(FUZZ_SECONDS),60)
+fuzz: $(READY) ## damaged files for all that reads files, FUZZ_SECONDS (60) a target, twice (FUZZ='shard study')
+	@$(FUZZING)
+	@$(dir $(PYTHON))uv pip install --quiet --python $(PYTHON) --target fuzz-found/atheris atheris==3.0.0
+	@$(FUZZING) --coverage
+
+audit: $(READY) ## what is known to be wrong with the dependencies of the lock (asks PyPI; 4: it could not)
+	@$(PYTHON) tools/audit.py requirements.lock
+
 statistics: $(READY) ## simulate studies, and table in docs/statistics.md what verdicts are worth (minutes)
 	@$(PYTHON) -m bench.simulation
 
@@ -122,4 +132,4 @@ lock: $(READY) ## resolve the dependencies of pyproject.toml anew
 	  --upgrade --custom-compile-command "make lock" --output-file bootstrap.lock bootstrap.in
 
 clean: ## remove the environment and local results
-	rm -rf .venv results/samples results/marks results/calibrations results/runs results/curves results/layers results/slices results/nets results/hosts results/checkpoints results/shared results/logs
+	rm -rf .venv results/samples results/marks results/calibrations results/runs results/curves results/layers results/slices results/nets results/hosts results/checkpoints results/shared results/logs results/damaged fuzz-found

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ import pyarrow as pa
 from bench import damage, packed, parts
 from bench.analysis import Layer, SlicePoint
 from bench.cell import FIELDS, Cell
-from bench.errors import StoreError
+from bench.errors import StoreError, shown
 from bench.evaluation import Evaluation
 from bench.host import Host
 from bench.leases import Leases
@@ -49,6 +50,8 @@ HOSTS = pa.schema([_VERSION_COLUMN, pa.field("host_id", pa.string()), *fields_of
 _TABLES = {"runs": RUNS, "curves": CURVES, "layers": LAYERS, "slices": SLICES, "hosts": HOSTS}
 _FILE_OF = {"runs": ("cell_id",), "hosts": ("host_id",)}  # the columns that name a row's file; else cell and run
 _PARTS = (*(f"{name}/*.parquet" for name in damage.PARTS), "nets/*.pt")  # of a run; its row names them
+
+_IDS = re.compile(r"[\w]+-[\w]+", re.ASCII)
 
 
 class Store:
@@ -197,7 +200,7 @@ class Store:
 
     def net(self, cell_id: str, run_id: str) -> Path:
         """Where a finished run's net is, if it was kept."""
-        return self.root / "nets" / f"{cell_id}-{run_id}.pt"
+        return self.root / "nets" / f"{_stem(cell_id, run_id)}.pt"
 
     def unclaimed_net(self, cell_id: str) -> Path:
         """Where a child leaves the net of a cell, until `commit` or `keep_net` makes it a run's."""
@@ -254,7 +257,7 @@ class Store:
     def _write_part(self, name: str, cell_id: str, run_id: str, records: Sequence[Any], schema: pa.Schema) -> None:
         if records:
             keys = {"cell_id": cell_id, "run_id": run_id}
-            path = self.root / name / f"{cell_id}-{run_id}.parquet"
+            path = self.root / name / f"{_stem(cell_id, run_id)}.parquet"
             self._write(path, [keys | vars(record) for record in records], schema)  # flat: nothing to copy
 
     def _write(self, path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
@@ -269,6 +272,18 @@ class Store:
     def _read(self, name: str, stems: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         with _storing(self.root / name):
             return self.table(name).read(stems, columns)
+
+
+def _stem(cell_id: str, run_id: str) -> str:
+    """What a run's files are called.
+
+    Raises:
+        StoreError: for ids that are none of ours: a row that somebody made up must not lead out of its folder.
+    """
+    stem = f"{cell_id}-{run_id}"
+    if not _IDS.fullmatch(stem):
+        raise StoreError(f"{shown(stem)}: not the ids of a run; a row of another's making is not followed")
+    return stem
 
 
 @contextlib.contextmanager

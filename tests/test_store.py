@@ -243,3 +243,13 @@ def test_times_are_utc(store):
     run = dataclasses.replace(a_run(cell, []), started=datetime(2015, 12, 10, 12, tzinfo=UTC))
     store.commit(cell, run, [])
     assert store.runs()["started"].to_pylist()[0].isoformat() == "2015-12-10T12:00:00+00:00"
+
+
+@pytest.mark.parametrize("run_id", ["x/../../..", "../y", "a-b/c", "", "."])
+def test_a_row_of_anothers_making_leads_nowhere(store, tmp_path, run_id):
+    cell = a_cell()
+    with pytest.raises(StoreError, match="not the ids of a run"):
+        store.net(cell.id, run_id)
+    with pytest.raises(StoreError, match="not the ids of a run"):
+        store.commit_slices(cell.id, run_id, [SlicePoint(1, 0.0, None, 1.0, 0.5, 10, 0)])
+    assert not list(tmp_path.rglob("*.parquet"))
