@@ -303,7 +303,7 @@ def _main(connection: Connection, task: Task) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     _redirect_output(task.log)
-    os.environ.update(task.environment)
+    os.environ.update(TEMPLATE | dict(task.environment))  # whoever started the template
     threading.Thread(target=_die_with_parent, daemon=True).start()
     module, _, function = task.entry.partition(":")
     caller = _Caller(connection, stop)
