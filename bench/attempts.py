@@ -11,8 +11,9 @@ from typing import Any
 
 from bench.cell import Cell
 from bench.evaluation import Evaluation
-from bench.pool import Died, Event, Pool, Returned, Sent, Task, log_end
+from bench.pool import Pool, log_end
 from bench.slots import Slot
+from bench.task import Died, Event, Returned, Sent, Task
 
 
 @dataclass

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bench.kept import Kept
-from bench.pool import Event, Task
 from bench.shared import Shared
 from bench.slots import Slot
+from bench.task import Event, Task
 from bench.where import LOCAL, RAY, Wanted, Where
 
 SHARED = "shared"  # of a results folder: what machines keep there that see it

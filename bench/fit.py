@@ -10,8 +10,8 @@ from typing import Any
 from bench import field, host, pool
 from bench.cell import Arch, Recipe, values
 from bench.errors import DeviceError
-from bench.pool import Died, Task
 from bench.slots import choose_gpus, slots
+from bench.task import Died, Task
 
 ENTRY = "bench.footprint:take"
 LARGEST = 65_536  # images, the most that a recipe allows

@@ -77,7 +77,7 @@ def survey(
         "sources": [(str(sources[data]), streamed) for data, streamed in reads],
         "nets": [(str(sources[data]), size, values(arch), shape) for (arch, data, size), shape in pairs],
     }
-    answer = pool.call("bench.worker:survey", job, log, told)
+    answer = pool.call("bench.surveyor:survey", job, log, told)
     costs |= {priced: Cost(*cost) for priced, cost in zip(missing, answer["costs"], strict=True)}
     if counted := [priced for priced in missing if priced[1] not in assumed]:
         memo.remember(COSTS, {_key(*priced): [*vars(costs[priced]).values()] for priced in counted})

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from bench import worker
+from bench.child import answer
 from bench.passes import EVALUATION_BATCH
-from bench.pool import answer
+from bench.task import Caller
 from bench.train import Training
-from bench.worker import Caller
 
 LARGEST = 16  # cells
 GAIN = 1.05  # in images per second, for which a gang twice as large is worth its memory

@@ -14,8 +14,9 @@ from bench import folders
 from bench.errors import DataError
 from bench.folders import Listing
 from bench.pages import Pages
-from bench.pool import Died, Pool, Sent, Task
+from bench.pool import Pool
 from bench.source import Source
+from bench.task import Died, Sent, Task
 
 CLASSES, TRAIN, TEST = 1000, 1_281_167, 50_000
 TRAIN_PER_CLASS, TEST_PER_CLASS = (732, 1300), (50, 50)

@@ -7,8 +7,8 @@ from pathlib import Path
 from bench import shared
 from bench.answer import Answer
 from bench.errors import StoreError
-from bench.pool import Died, Returned
 from bench.shared import Shared
+from bench.task import Died, Returned
 
 
 class Kept:

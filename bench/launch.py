@@ -23,9 +23,10 @@ from typing import Any
 
 import torch
 
-from bench.pool import Failure, answer, out_of_memory_kills
+from bench.child import answer
+from bench.pool import out_of_memory_kills
+from bench.task import Caller, Failure
 from bench.team import joined
-from bench.worker import Caller
 
 LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.1  # between two looks of the agent at its processes, and of ours at what they say

@@ -23,9 +23,10 @@ from bench.answer import Answer, Place
 from bench.errors import DeviceError, in_a_line
 from bench.host import cores
 from bench.kept import Kept, event
-from bench.pool import GRACE_SECONDS, Died, Event, Returned, Sent, Task
+from bench.pool import GRACE_SECONDS
 from bench.remote import Storage
 from bench.slots import Slot
+from bench.task import Died, Event, Returned, Sent, Task
 from bench.where import Wanted, Where
 
 SYSTEM_RETRIES = 8  # of a cell whose worker process or node died

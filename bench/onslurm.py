@@ -9,35 +9,29 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import shlex
 import shutil
-import signal
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from bench import host, remote, shared
+from bench import host, remote, shared, slurm
 from bench.answer import Answer, Place
-from bench.errors import DataError, DeviceError, InputError, in_a_line
+from bench.errand import Errand
+from bench.errors import DataError, DeviceError, InputError
 from bench.kept import Kept, event
-from bench.pool import Died, Event, Returned, Sent, Task, log_end
+from bench.pool import log_end
 from bench.remote import Storage
 from bench.slots import Slot
+from bench.slurm import MOST_JOBS
+from bench.task import Died, Event, Returned, Sent, Task
 from bench.where import Wanted, Where
 
 POLL_SECONDS = 2.0  # between two looks into the shared folder
 QUEUE_SECONDS = 10.0  # between two questions to Slurm, and from a job's end to its answer at most
 END_SECONDS = 35.0  # for jobs that are cancelled: Slurm gives them 30 to save their state
-MOST_JOBS = 1000  # in an array: Slurm's own limit, unless configured
 RESUBMISSIONS = 8  # of a cell whose job began and was lost
-SAVE_SECONDS = 90  # before the time limit a job is told to save its state
-DEFAULT_LIMIT = "1:00:00"
-PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -87,7 +81,7 @@ class OnSlurm:
         self._storage = Storage(str(self._folder))
         self._device = "cuda" if wanted.device == "cuda" else "cpu"
         self._devices = wanted.devices
-        self._parameters = _parameters(where, self._device, wanted.devices)
+        self._parameters = slurm.parameters(where, self._device, wanted.devices)
         slot = Slot("cuda:0" if self._device == "cuda" else "cpu", devices=wanted.devices)
         self.slots = [slot] * min(wanted.workers or MOST_JOBS, wanted.cells)
         self.label = "Slurm" + (f", partition {where.partition}" if where.partition else "")
@@ -140,7 +134,7 @@ class OnSlurm:
         jobs = {(errand.job.name, errand.job.index) for errand in self._errands.values() if errand.job}
         self._ask()
         if ids := [self._alive[job] for job in jobs if job in self._alive]:
-            _call(["scancel", *ids])
+            slurm.call(["scancel", *ids])
         deadline = time.monotonic() + END_SECONDS
         while jobs & self._alive.keys() and time.monotonic() < deadline:
             time.sleep(1.0)
@@ -173,23 +167,18 @@ class OnSlurm:
                 for key, errand in errands.items():
                     executor.submit(Errand(), errand.order, str(self._folder / shared.said(key)))
         except Exception as error:
-            raise DeviceError(f"--on slurm: not submitted: {_reason(error)}") from None
+            raise DeviceError(f"--on slurm: not submitted: {slurm.reason(error)}") from None
         for errand in errands.values():
             errand.since = time.monotonic()
 
     def _ask(self) -> None:
         """Ask Slurm which jobs wait or run; where it does not answer, what it said last is taken to hold."""
-        out = _call(["squeue", "--me", "--noheader", "--array", "--format=%F|%K|%j"])
-        if out is None:
+        alive = slurm.queue()
+        if alive is None:
             for errand in self._errands.values():
                 errand.since = time.monotonic()
-            return
-        self._asked = time.monotonic()
-        self._alive = {}
-        for line in out.splitlines():
-            number, index, name = line.strip().split("|", 2)
-            array = index.isdecimal()
-            self._alive[name, int(index) if array else None] = f"{number}_{index}" if array else number
+        else:
+            self._asked, self._alive = time.monotonic(), alive
 
     def _listed(self) -> Iterable[os.DirEntry[str]]:
         answers = self._folder / Path(shared.answer("x")).parent
@@ -250,90 +239,3 @@ class OnSlurm:
         del self._errands[key]
         how = "its job ended without an answer" if errand.place else "its job ended before it began to work"
         return [Died(key, "error", how, log_end(errand.job.log) if errand.job else "", errand.place)]
-
-
-class Errand:
-    """What a job calls. Told to stop, by Slurm or by `scancel`, it saves its cell's state first."""
-
-    def __call__(self, order: str, said: str) -> None:
-        """Carry out an order, saying in the file `said`, as lines of JSON, what is told meanwhile."""
-        from submitit.core.job_environment import JobEnvironment
-
-        again = signal.Signals[f"SIG{JobEnvironment.USR_SIG}"]  # what Slurm sends before a job's time is over
-        asked: list[int] = []
-        requeue = signal.signal(again, signal.SIG_IGN)  # Slurm sends it to all processes of the job,
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # and the template of children is to ignore it
-        with contextlib.suppress(DataError):
-            remote.toolkit()
-        for number in (again, signal.SIGTERM):  # the other is for a job that is preempted, or cancelled
-            signal.signal(number, lambda number, _: asked.append(number))
-        Path(said).parent.mkdir(parents=True, exist_ok=True)
-        with Path(said).open("a") as file:
-
-            def tell(told: dict[str, Any]) -> None:
-                file.write(json.dumps(told) + "\n")
-                file.flush()
-
-            answer = remote.carry_out(order, tell, lambda: bool(asked))
-        if answer and answer.death:
-            print(answer.death["reason"])  # for who reads the job's log
-        if answer is None and again in asked and callable(requeue):
-            requeue(again, None)  # submitit's, which calls `checkpoint`, puts the job into the queue again, and exits
-
-    def checkpoint(self, order: str, said: str) -> Any:
-        """What the job is to do when it runs again: the same, from the cell's checkpoint."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self, order, said)
-
-
-def _parameters(where: Where, device: str, devices: int) -> dict[str, Any]:
-    """For submitit's executor."""
-    limit = minutes(where.time_limit or DEFAULT_LIMIT)
-    path = os.pathsep.join(filter(None, (str(PACKAGE), os.environ.get("PYTHONPATH"))))
-    found: dict[str, Any] = {
-        "time": limit,
-        "signal_delay_s": min(SAVE_SECONDS, limit * 15),
-        "stderr_to_stdout": True,
-        "cpus_per_task": devices,
-        "array_parallelism": MOST_JOBS,
-        "setup": [f"export PYTHONPATH={shlex.quote(path)}"],
-        "additional_parameters": {key: value or True for key, value in where.options.items()},
-    }
-    if where.partition:
-        found["partition"] = where.partition
-    if device == "cuda":
-        found["gpus_per_node"] = devices
-    return found
-
-
-def minutes(text: str) -> int:
-    """A time as sbatch takes it, in whole minutes: MINUTES, MINUTES:SECONDS, HOURS:MINUTES:SECONDS, DAYS-HOURS[:…].
-
-    Raises:
-        InputError: for another.
-    """
-    found = re.fullmatch(r"(?:(\d{1,3})-(\d+)(?::(\d+))?(?::(\d+))?|(?:(\d+):)?(\d+)(?::(\d+))|(\d+))", text)
-    seconds = 0
-    if found:
-        days, hours, mins, secs, h, m, s, alone = (int(group or 0) for group in found.groups())
-        seconds = ((days * 24 + hours + h) * 60 + mins + m + alone) * 60 + secs + s
-    if not seconds:
-        raise InputError(
-            f"--time-limit {text}: allowed: MINUTES, HOURS:MINUTES:SECONDS or DAYS-HOURS, as 90 or 1:30:00"
-        )
-    return -(-seconds // 60)
-
-
-def _call(command: list[str]) -> str | None:
-    """What a program of Slurm prints; None where it fails."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _reason(error: Exception) -> str:
-    """What sbatch said, or else the error."""
-    lines = [line for line in str(error).splitlines() if "error:" in line]
-    return lines[-1].strip() if lines else in_a_line(error)

@@ -8,83 +8,25 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import faulthandler
-import importlib
-import logging
 import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench.errors import DataError, ResbenchError, StoreError
+from bench.child import TEMPLATE, main
+from bench.errors import DataError
+from bench.task import Died, Event, Returned, Sent, Task
 
-PRELOADED = ["bench.worker", "bench.pool", "bench.template"]  # in this order: the last looks after what the others took
+# in this order: the last looks after what the others took
+PRELOADED = ["bench.worker", "bench.surveyor", "bench.pool", "bench.template"]
 LOG_LINES = 40  # of a failed task's output kept in its event
 GRACE_SECONDS = 10.0  # from asking a child to stop to killing it
-
-
-@dataclass(frozen=True)
-class Task:
-    """A call to make in a child: `entry(payload, caller)`, with `environment` set and output going to `log`."""
-
-    key: str
-    entry: str
-    payload: Any
-    log: Path
-    environment: tuple[tuple[str, str], ...] = ()
-    timeout: float | None = None  # seconds
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A child sent a message."""
-
-    key: str
-    message: Any
-
-
-@dataclass(frozen=True)
-class Returned:
-    """A task ended and returned a value; `place` is where, if not on this machine (`bench.answer.Place`)."""
-
-    key: str
-    value: Any
-    place: Any = None
-
-
-@dataclass(frozen=True)
-class Died:
-    """A task raised, or its process ended without returning.
-
-    `reason` is one line; `cause` is "refused" (it raised a ResbenchError: trying again is no use), "unwritable" (a
-    StoreError), "error", "out-of-memory", "timed-out" or "stopped"; `log` the end of its output; `place` as above.
-    """
-
-    key: str
-    cause: str
-    reason: str
-    log: str
-    place: Any = None
-
-
-Event = Sent | Returned | Died
-
-
-class Failure(Exception):  # noqa: N818 - raised by a task that knows more of its end than an exception's name
-    """How a task ended: `cause` and `reason` as in `Died`."""
-
-    def __init__(self, cause: str, reason: str) -> None:
-        super().__init__(reason)
-        self.cause, self.reason = cause, reason
 
 
 class Pool:
@@ -174,7 +116,7 @@ class _Child:
         self._kills = out_of_memory_kills()
         self._connection, far = context.Pipe()
         # not a daemon, which may have no children of its own; that it ends with this process: Pool and _die_with_parent
-        self._process = context.Process(target=_main, args=(far, task), name=task.key, daemon=False)
+        self._process = context.Process(target=main, args=(far, task), name=task.key, daemon=False)
         with _environment(TEMPLATE), _without_main():
             self._process.start()
         far.close()
@@ -241,17 +183,6 @@ def log_end(log: Path) -> str:
     return "\n".join(lines[-LOG_LINES:])
 
 
-# The template is forked, and a fork copies one thread and no CUDA context: no library may start either in it.
-TEMPLATE = {
-    "OPENBLAS_NUM_THREADS": "1",
-    "JE_ARROW_MALLOC_CONF": "background_thread:false",
-    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-    # freed memory is kept: giving it back and asking again made up to a tenth of an evaluation
-    "MALLOC_MMAP_THRESHOLD_": "4000000000",
-    "MALLOC_TRIM_THRESHOLD_": "4000000000",
-}
-
-
 @contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in values}
@@ -284,75 +215,3 @@ def out_of_memory_kills() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-
-
-class _Caller:
-    def __init__(self, connection: Connection, stop: threading.Event) -> None:
-        self._connection, self._stop = connection, stop
-
-    def send(self, message: Any) -> None:
-        self._connection.send(("sent", message))
-
-    def stopping(self) -> bool:
-        return self._stop.is_set()
-
-
-def _main(connection: Connection, task: Task) -> None:
-    """The child: call the task's function and answer with what it returned or raised."""
-    stop = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the whole group; the parent decides
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    _redirect_output(task.log)
-    os.environ.update(TEMPLATE | dict(task.environment))  # whoever started the template
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    module, _, function = task.entry.partition(":")
-    caller = _Caller(connection, stop)
-    end = answer(lambda: getattr(importlib.import_module(module), function)(task.payload, caller))
-    with contextlib.suppress(OSError):  # a full disk
-        sys.stdout.flush()
-        sys.stderr.flush()
-    connection.send(end)
-    connection.close()
-
-
-def answer(task: Callable[[], Any]) -> tuple[str, Any]:
-    """What to tell the parent of a call: ("returned", its value), or ("died", (cause, reason)) as in `Died`."""
-    try:
-        return "returned", task()
-    except StoreError as error:
-        return "died", ("unwritable", str(error))
-    except ResbenchError as error:
-        return "died", ("refused", str(error))
-    except Failure as failure:
-        return "died", (failure.cause, failure.reason)
-    except Exception as error:
-        with contextlib.suppress(OSError):
-            traceback.print_exc()
-        return "died", ("out-of-memory" if _is_out_of_memory(error) else "error", _one_line(error))
-
-
-def _redirect_output(log: Path) -> None:
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
-    faulthandler.enable()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", force=True)
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    words = ("not enough memory", "can't allocate memory", "out of memory")
-    return isinstance(error, MemoryError) or any(word in text.lower() for word in words)
-
-
-def _one_line(error: BaseException) -> str:
-    first = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -17,13 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import host, pool, run, shared
+from bench import child, host, pool, run, shared
 from bench.answer import Answer, Place
 from bench.cell import Cell
 from bench.errors import DataError, InputError, StoreError
-from bench.pool import Died, Event, Pool, Returned, Sent, Task
+from bench.pool import Pool
 from bench.shared import Shared
 from bench.slots import CONNECTIONS, VISIBLE, check_gpus, choose_gpus
+from bench.task import Died, Event, Returned, Sent, Task
 
 LOOK_SECONDS = 0.5  # between two looks at whether to stop, and whether there is a new checkpoint
 SURVEY = {"sources": [], "nets": []}
@@ -83,7 +84,7 @@ def carry_out(order: str, tell: Callable[[dict[str, Any]], None], stopping: Call
         kept.write(shared.answer(cell_id), answer.packed())  # what cannot be left ends the sweep: it would be lost
         return answer
 
-    kind, body = pool.answer(work)
+    kind, body = child.answer(work)
     answer = body if kind == "returned" else answered(death={"cause": body[0], "reason": body[1], "log": ""})
     if answer and answer.death:
         with contextlib.suppress(StoreError, InputError):
@@ -142,7 +143,7 @@ def toolkit() -> host.Toolkit:
         DataError: where none can be.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return pool.call("bench.worker:survey", SURVEY, Path(folder) / "log", lambda _: None)["toolkit"]
+        return pool.call("bench.surveyor:survey", SURVEY, Path(folder) / "log", lambda _: None)["toolkit"]
 
 
 def _run(

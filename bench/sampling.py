@@ -18,9 +18,9 @@ from typing import Any
 from bench import host, memo
 from bench.benchmark import Benchmark
 from bench.checkout import Checkout
+from bench.child import TEMPLATE
 from bench.errors import InputError
 from bench.nvml import Gauge, Reading
-from bench.pool import TEMPLATE
 from bench.sample import CPU, DEVICE, WALL, Outcome
 from bench.source import Source
 from bench.span import POLLED, Span

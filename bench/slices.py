@@ -14,11 +14,12 @@ from bench.cell import Cell
 from bench.errors import InputError, StoreError
 from bench.interruption import interruptible
 from bench.matrix import one_a_net
-from bench.pool import Died, Event, Pool, Returned, Task
+from bench.pool import Pool
 from bench.slots import Slot, choose_gpus, slots
 from bench.source import Source
 from bench.store import Store
 from bench.sweep import RUN_CELL
+from bench.task import Died, Event, Returned, Task
 
 TAKE_SLICES = "bench.worker:take_slices"
 CHECKPOINT_SECONDS = 10.0  # of nets that are trained again

@@ -39,7 +39,7 @@ def _devices() -> Iterator[Fact]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             job = {"sources": [], "nets": []}
-            toolkit = pool.call("bench.worker:survey", job, Path(folder) / "log", lambda _: None)["toolkit"]
+            toolkit = pool.call("bench.surveyor:survey", job, Path(folder) / "log", lambda _: None)["toolkit"]
     except DataError as error:
         yield Fact(f"torch cannot be used: {error}", sound=False)
         return

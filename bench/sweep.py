@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 from bench import engines, forecast, host, run, sizing
-from bench.analysis import layers_of
-from bench.answer import Place
 from bench.attempts import Attempt, Attempts
 from bench.cell import Cell
 from bench.elsewhere import Elsewhere
 from bench.engines import Engine
 from bench.errors import DataError, DeviceError, StoreError
 from bench.evaluation import Evaluation
-from bench.forecast import Cost, Costs
+from bench.forecast import Cost
 from bench.interruption import interruptible
 from bench.kept import Kept
 from bench.leases import Leases
 from bench.loading import FAIL
-from bench.pool import Died, Event, Returned, Sent, Task
-from bench.run import Run
+from bench.recorder import Recorder
 from bench.slots import Slot, check_gpus, check_recipes, check_shares, choose_gpus, fallen_away, slots
 from bench.source import Source
 from bench.store import Store
+from bench.task import Died, Event, Returned, Sent, Task
+from bench.watcher import Watcher
 from bench.where import Wanted, Where
 
 RUN_CELL = "bench.worker:run_cell"
 RUN_GANG = "bench.gang:run_cells"
 RUN_TEAM = "bench.launch:run"
-NOT_LOADED = {"loaders": 0, "bad_images": 0, "data_seconds": None}  # of a cell whose images are on the device
 
 
 @dataclass(frozen=True)
@@ -61,31 +57,6 @@ class Options:
     devices: int = 1
     where: Where = field(default_factory=Where)
     entry: str = RUN_CELL
-
-
-class Watcher(Protocol):
-    """Who is told how a sweep goes."""
-
-    def note(self, text: str) -> None:
-        """Something to say in a line."""
-
-    def begin(self, cells: Sequence[Cell], recorded: dict[str, str], costs: Costs, device: str) -> None:
-        """The sweep starts; `recorded` has the outcomes of cells that need no run."""
-
-    def started(self, cell: Cell) -> None:
-        """An attempt at a cell starts."""
-
-    def evaluated(self, cell: Cell, evaluation: Evaluation) -> None:
-        """A cell reached an evaluation."""
-
-    def ended(self, cell: Cell, result: Run) -> None:
-        """A cell's row is recorded."""
-
-    def ended_elsewhere(self, cell: Cell, outcome: str) -> None:
-        """Another orchestrator recorded a cell's row."""
-
-    def tick(self) -> None:
-        """Time passes."""
 
 
 def pending(cells: Sequence[Cell], store: Store) -> tuple[list[Cell], dict[str, str], dict[str, int]]:
@@ -136,7 +107,7 @@ class _Sweep:
         watcher: Watcher,
     ) -> None:
         self._leases, self._elsewhere = leases, Elsewhere(store, leases, attempts, watcher.note)
-        self._recorded, self._attempts = recorded, attempts
+        self._recorded = recorded
         self._sources, self._store, self._options, self._watcher = sources, store, options, watcher
         check_shares(waiting, options.devices)
         if trouble := host.cache_trouble():
@@ -149,9 +120,21 @@ class _Sweep:
         self._kept = Kept(None) if engine is None else engine.kept
         gpus = choose_gpus(options.device, toolkit) if engine is None else []
         check_gpus(gpus)
-        self._host = host.describe(toolkit, gpus[0] if gpus else None)  # on an engine each cell tells its own
+        here = host.describe(toolkit, gpus[0] if gpus else None)  # on an engine each cell tells its own
         places = slots(gpus, options.workers, options.devices) if engine is None else engine.slots
         self._slots = places[: len(waiting)]
+        self._label = here.label if engine is None else engine.label
+        self._recorder = Recorder(
+            store,
+            leases,
+            self._kept,
+            here,
+            {cell.id: self._cost(cell) for cell in waiting},
+            {cell.id: self._checksums[cell.reads] for cell in waiting},
+            attempts,
+            len(self._slots),
+            options.keep_nets,
+        )
         on_gpu = bool(gpus) if engine is None else places[0].device != "cpu"
         check_recipes(waiting, on_gpu=on_gpu)
         longest_first = sorted(waiting, key=lambda c: -self._cost(c).multiply_adds * forecast.work(c))
@@ -167,8 +150,7 @@ class _Sweep:
 
     def run(self, cells: Sequence[Cell]) -> list[str]:
         over = f", each over {self._options.devices} devices" if self._options.devices > 1 else ""
-        where = self._host.label if self._engine is None else self._engine.label
-        place = f"{where}, {len(self._slots)} at a time{over}"
+        place = f"{self._label}, {len(self._slots)} at a time{over}"
         self._watcher.begin(cells, self._recorded, self._costs, place)
         outcomes: list[str] = []
         try:
@@ -226,9 +208,9 @@ class _Sweep:
         if size := self._options.gang:
             return lambda cell: 1 if cell.recipe.crop_size else size
         slot = self._slots[0]
-        log = self._store.log("gangs")
+        log, here = self._store.log("gangs"), self._recorder.host.id
         small = [cell for cell in waiting if not cell.recipe.crop_size]  # others have loader processes, and fill a GPU
-        sizes = sizing.gang_sizes(small, self._job(slot), slot.environment, self._host.id, self._watcher.note, log)
+        sizes = sizing.gang_sizes(small, self._job(slot), slot.environment, here, self._watcher.note, log)
         return lambda cell: sizes.get(cell.net, 1)
 
     def _check_data(self) -> None:
@@ -288,7 +270,7 @@ class _Sweep:
                 return []  # asked to stop, it saved its state
             curve = [Evaluation(**point) for point in event.value["curve"]]
             outcome = run.DIVERGED if curve and curve[-1].diverged else run.DONE
-            return [self._record(attempt, curve, outcome, event.place, answer=event.value)]
+            return [self._record(attempt, curve, outcome, event)]
         if event.cause == "unwritable":
             raise StoreError(f"{event.reason}; what ended is recorded: run again to continue")
         if event.cause == "error" and (gpu := fallen_away(attempt.slot)):
@@ -303,7 +285,7 @@ class _Sweep:
             return []
         outcome = event.cause if event.cause in run.OUTCOMES else run.FAILED
         curve = [attempt.curve[iteration] for iteration in sorted(attempt.curve)]
-        return [self._record(attempt, curve, outcome, event.place, death=event)]
+        return [self._record(attempt, curve, outcome, event)]
 
     def _lose(self, gpu: str, attempt: Attempt) -> None:
         """Go on without a GPU that fell away; that a cell died with it is not the cell's fault.
@@ -319,58 +301,10 @@ class _Sweep:
             )
         self._watcher.note(f"{gpu} has fallen away: going on without it; {attempt.cell.label} is tried elsewhere")
 
-    def _record(
-        self,
-        attempt: Attempt,
-        curve: Sequence[Evaluation],
-        outcome: str,
-        place: Place | None,
-        *,
-        answer: dict[str, Any] | None = None,
-        death: Died | None = None,
-    ) -> str:
-        """Commit how a cell ended: with the child's `answer`, or its `death`. `place` is None for this machine, and
-        where nothing was heard of the one that it died on."""
-        cell, told = attempt.cell, answer or {}
-        sharing = 1.0 if place else attempt.sharing
-        place = place or Place(self._host, run.provenance(), attempt.started, attempt.seconds)
-        result = Run(
-            cell_id=cell.id,
-            run_id=uuid.uuid4().hex[:12],
-            outcome=outcome,
-            attempts=self._attempts.get(cell.id, 0) + attempt.number,
-            error=death.reason if death else None,
-            log=death.log if death else None,
-            **run.results(curve),
-            **asdict(self._cost(cell)),
-            wall_seconds=place.seconds,
-            base_rss_bytes=told.get("base_rss_bytes"),
-            device=attempt.slot.device.partition(":")[0],
-            threads=1,
-            workers=len(self._slots),
-            sharing=sharing,
-            **(dict.fromkeys(run.TESTS) | (told.get("tests") or {})),
-            **(NOT_LOADED | (told.get("loading") or {})),
-            devices=attempt.slot.devices,
-            data_sha256=self._checksums[cell.reads],
-            host_id=place.host.id,
-            started=place.started,
-            finished=datetime.now(UTC),
-            **asdict(place.provenance),
-        )
-        layers = layers_of(**told["layers"]) if told.get("layers") else []
-        net = self._store.unclaimed_net(cell.id) if answer and self._options.keep_nets else None
-        if net:
-            self._kept.bring_net(cell.id, net)
-        with self._leases.held():
-            self._store.add_host(place.host)
-            self._store.commit(cell, result, curve, layers, net)
-            self._kept.forget(cell.id, checkpoint=not death)
-            if not death:  # otherwise the checkpoint lets a rerun go on from where it died
-                self._store.checkpoint(cell.id).unlink(missing_ok=True)
-                self._store.log(cell.id).unlink(missing_ok=True)
-        self._leases.release([cell.id])
-        self._watcher.ended(cell, result)
+    def _record(self, attempt: Attempt, curve: Sequence[Evaluation], outcome: str, end: Returned | Died) -> str:
+        result = self._recorder.record(attempt, curve, outcome, end)
+        self._leases.release([attempt.cell.id])
+        self._watcher.ended(attempt.cell, result)
         return outcome
 
 

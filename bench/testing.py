@@ -91,7 +91,7 @@ def _run(job: dict[str, Any], environment: tuple[tuple[str, str], ...], told: An
     from pathlib import Path
 
     from bench import pool
-    from bench.pool import Died, Task
+    from bench.task import Died, Task
 
     with tempfile.TemporaryDirectory() as folder:
         task = Task("evaluate", ENTRY, job, Path(folder) / "evaluate.log", environment)

@@ -9,42 +9,32 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from bench import album, dataset, landscape, saved
+from bench import landscape, saved
 from bench.accuracy import PROTOCOLS, Accuracy
 from bench.album import Album
 from bench.analysis import Slicing
-from bench.cell import Arch, Cell
-from bench.cost import cost_of
+from bench.cell import Cell
 from bench.dataset import Dataset
 from bench.errors import DataError, StoreError, in_a_line
 from bench.evaluation import Evaluation
 from bench.feed import images_of
-from bench.host import Toolkit, cache_directory
+from bench.host import cache_directory
 from bench.loading import Loading
 from bench.measure import Wait, peak_memory
 from bench.parts import replacing
 from bench.run import TESTS
 from bench.source import Source
+from bench.task import Caller
 from bench.team import ALONE, Team
 from bench.train import Training
 
 CHUNK_SECONDS = 0.25  # of steps between two looks at the clock: how soon a cell notices that it should stop
 SAVES_APART = 50  # checkpoints, by how long the last took to write: they take at most about 2 % of a cell's time
 _log = logging.getLogger(__name__)
-
-
-class Caller(Protocol):
-    """The parent process, as a child sees it."""
-
-    def send(self, message: Any) -> None:
-        """Tell the parent something."""
-
-    def stopping(self) -> bool:
-        """Whether the parent asked for an end."""
 
 
 def run_cell(
@@ -277,39 +267,3 @@ def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
             if caller.stopping():
                 return {"points": None}
     return {"points": points}
-
-
-def survey(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    """What planning needs and only torch can tell; decodes data sets into the cache on the way.
-
-    `job`: `sources` (for each to load: its text, and whether it is read while training, at any size) and `nets` (for
-    each: a source's text, the views' pixels a side or 0, the fields of an Arch, and channels, pixels a side and classes
-    where they are known). Returns `toolkit`, and `checksums` and `costs` in the order of the sources and the nets.
-    """
-    loaded = {}
-    for text, streamed in job["sources"]:
-        caller.send(f"preparing {text}")
-        loaded[text, streamed] = _load(text, streamed)
-    costs = []
-    for text, crop_size, arch, shape in job["nets"]:
-        channels, size, classes = shape or _seen(loaded[text, crop_size > 0], crop_size)
-        cost = cost_of(Arch(**arch), channels=channels, size=size, classes=classes)
-        costs.append((cost.parameters, cost.multiply_adds, cost.activation_bytes))
-    toolkit = Toolkit(
-        torch=str(torch.__version__),  # a plain string: unpickling its own type imports torch
-        cuda=torch.version.cuda,
-        cudnn=torch.backends.cudnn.version(),
-        cuda_available=torch.cuda.is_available(),
-    )
-    checksums = [images.sha256 for images in loaded.values()]
-    return {"toolkit": toolkit, "checksums": checksums, "costs": costs}
-
-
-def _load(text: str, streamed: bool) -> Dataset | Album:
-    source = Source.parse(text)
-    return album.load(source) if streamed else dataset.load(source)
-
-
-def _seen(images: Dataset | Album, crop_size: int) -> tuple[int, int, int]:
-    """Channels, pixels a side and classes, as a net sees them."""
-    return (images.channels, crop_size, images.classes) if crop_size else images.shape

@@ -252,22 +252,24 @@ def test_a_failure_at_any_operation_loses_and_doubles_nothing(tmp_path, monkeypa
     assert at > 40
 
 
-def _compact(root):
+def _compact(root, ready):
+    ready.set()
     packed.BLOCK_ROWS, compact.PACK_ROWS = 10, 100
     list(compact.compact(Store(root)))
 
 
 def test_kills_at_random_moments_lose_and_double_nothing(recorded, tmp_path):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.compact"])
+    context = multiprocessing.get_context("spawn")  # a fork server would stay, and be that of all later pools
     truth, moments, interrupted = tables(recorded), random.Random(7), 0
     root = tmp_path / "results"
-    for _ in range(14):
+    for _ in range(8):
         if not root.exists() or not own(Store(root), "curves"):
             shutil.rmtree(root, ignore_errors=True)
             shutil.copytree(recorded.root, root)
-        child = context.Process(target=_compact, args=(root,))
+        ready = context.Event()
+        child = context.Process(target=_compact, args=(root, ready))
         child.start()
+        ready.wait()
         time.sleep(moments.uniform(0, 0.6))
         child.kill()
         child.join()

@@ -13,12 +13,12 @@ from bench import sweep as module
 from bench.answer import Answer
 from bench.errors import StoreError
 from bench.kept import Kept, event
-from bench.pool import Sent
 from bench.remote import Storage
 from bench.shared import Shared
 from bench.slots import Slot
 from bench.store import Store
 from bench.sweep import Options, sweep
+from bench.task import Sent
 from bench.where import Where
 
 FAR = a_host(cpu="Far CPU", torch="2.99.0")

@@ -10,7 +10,7 @@ from bench.cell import Arch, Recipe, values
 from bench.errors import DeviceError, FieldError
 from bench.fit import Fit, Footprint, largest_batch, search
 from bench.host import Gpu
-from bench.pool import Task
+from bench.task import Died, Returned, Task
 
 MIB = 2**20
 
@@ -132,7 +132,7 @@ def test_without_a_limit_what_is_available_less_a_tenth(monkeypatch, tmp_path):
 
     def outcome(task, _):
         limits.append(task.payload["limit"])
-        return pool.Died("fit", "out-of-memory", "of the test", "")
+        return Died("fit", "out-of-memory", "of the test", "")
 
     monkeypatch.setattr(pool, "outcome", outcome)
     monkeypatch.setattr(fit.host, "available_memory", lambda: 10 * 2**30)
@@ -147,8 +147,8 @@ def test_without_a_limit_what_is_available_less_a_tenth(monkeypatch, tmp_path):
 def test_a_crash_under_a_limit_is_a_batch_that_does_not_fit(monkeypatch, tmp_path):
     def outcome(task, _):
         if task.payload["batch"] > 20:
-            return pool.Died("fit", "error", "killed by SIGSEGV", "")
-        return pool.Returned("fit", vars(taking(2**20 * task.payload["batch"])))
+            return Died("fit", "error", "killed by SIGSEGV", "")
+        return Returned("fit", vars(taking(2**20 * task.payload["batch"])))
 
     monkeypatch.setattr(pool, "outcome", outcome)
     options = {"memory": 2**30, "told": quiet, "log": tmp_path / "log"}

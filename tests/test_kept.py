@@ -7,7 +7,7 @@ from test_answer import ANSWER
 from bench import shared
 from bench.errors import DataError, StoreError
 from bench.kept import Kept
-from bench.pool import Returned
+from bench.task import Returned
 
 ID, DATA = ANSWER.cell_id, ANSWER.data_sha256
 

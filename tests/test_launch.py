@@ -13,7 +13,8 @@ from conftest import ROOT
 
 from bench import launch, pool
 from bench.errors import DataError
-from bench.pool import Died, Pool, Returned, Task
+from bench.pool import Pool
+from bench.task import Died, Returned, Task
 
 
 def task(entry: str, log: Path, **more: object) -> Task:
@@ -73,7 +74,8 @@ def test_asked_to_stop_all_do(tmp_path):
 PARENT = """
 import sys
 from pathlib import Path
-from bench.pool import Pool, Task
+from bench.pool import Pool
+from bench.task import Task
 children = Pool()
 job = {"entry": "teams:hang", "device": "cpu", "devices": 2}
 children.start(Task("key", "bench.launch:run", job, Path(sys.argv[1])))

@@ -17,28 +17,15 @@ from test_sweep import RECIPE, SOURCES, Recorder, a_cell, run
 from bench import onslurm, shared
 from bench.errors import DeviceError, InputError
 from bench.kept import Kept
-from bench.pool import Task
 from bench.shared import Shared
 from bench.slots import Slot
 from bench.source import Source
 from bench.store import Store
 from bench.sweep import Options, sweep
+from bench.task import Task
 from bench.where import Wanted, Where
 
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'resbench[slurm]'")
-
-
-@pytest.mark.parametrize("text,minutes", [
-    ("90", 90), ("1:30", 2), ("1:30:00", 90), ("0:00:30", 1), ("1-0", 1440), ("2-01:30", 2970), ("1-00:00:30", 1441),
-])  # fmt: skip
-def test_a_time_limit_is_read_as_sbatch_does(text, minutes):
-    assert onslurm.minutes(text) == minutes
-
-
-@pytest.mark.parametrize("text", ["", "0", "soon", "-5", "1:2:3:4", "1.5"])
-def test_a_time_limit_that_is_none_is_told(text):
-    with pytest.raises(InputError, match=f"--time-limit {text}: allowed: MINUTES, HOURS:MINUTES:SECONDS"):
-        onslurm.minutes(text)
 
 
 @pytest.fixture

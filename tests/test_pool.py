@@ -13,14 +13,15 @@ from conftest import ROOT
 
 from bench import pool
 from bench.errors import DataError
-from bench.pool import Died, Pool, Returned, Sent, Task
+from bench.pool import Pool
+from bench.task import Died, Event, Returned, Sent, Task
 
 
 @pytest.fixture
 def run(tmp_path):
     """Run one task to its end and return its events."""
 
-    def call(entry: str, payload: object = None, **more: object) -> list[pool.Event]:
+    def call(entry: str, payload: object = None, **more: object) -> list[Event]:
         children = Pool()
         children.start(Task("key", f"children:{entry}", payload, tmp_path / "log", **more))
         events = []
@@ -140,7 +141,8 @@ def test_an_outcome_says_how_it_ended(tmp_path):
 PARENT = """
 import sys
 from pathlib import Path
-from bench.pool import Pool, Task
+from bench.pool import Pool
+from bench.task import Task
 children = Pool()
 children.start(Task("key", "children:hang", None, Path(sys.argv[1])))
 while True:

@@ -10,11 +10,11 @@ from test_sweep import RECIPE, a_cell
 
 from bench import host, remote, run, shared
 from bench.answer import Answer
-from bench.pool import Task
 from bench.remote import Storage
 from bench.shared import Shared
 from bench.slots import Slot
 from bench.source import Source
+from bench.task import Task
 
 ENTRY = "bench.worker:run_cell"
 

@@ -13,11 +13,11 @@ from bench.analysis import Slicing
 from bench.cell import Arch, Cell, Recipe
 from bench.errors import InputError, StoreError
 from bench.interruption import Interrupted
-from bench.pool import Returned
 from bench.slices import _Job, _Slicer, lowest_seeds, take
 from bench.source import Source
 from bench.store import Store
 from bench.sweep import Options, sweep
+from bench.task import Returned
 
 RECIPE = Recipe(iterations=20, batch=32, lr=0.05, drops=(10,), crop_padding=1, eval_every=20, split="holdout")
 SOURCES = {"digits": Source("digits")}

@@ -11,8 +11,8 @@ from bench.accuracy import Accuracy
 from bench.cell import Arch
 from bench.cli import main
 from bench.nets import build
-from bench.pool import Died, Returned
 from bench.stats import clopper_pearson
+from bench.task import Died, Returned
 
 FIELDS = {"images": 50_000, "wrong1": 11_935, "wrong5": 3_569, "bad": 0, "seconds": 12.5}
 

@@ -1,4 +1,4 @@
-"""The child's side of a cell: what it sends, saves and surveys. (How children die and resume: test_sweep.)"""
+"""The child's side of a cell: what it sends and saves. (How children die and resume: test_sweep.)"""
 
 import math
 import os
@@ -16,9 +16,9 @@ from children import Caller
 from conftest import ROOT
 from synthetic import RECIPE, a_cell
 
-from bench import pool, worker
+from bench import child, feed, worker
 from bench.analysis import SlicePoint
-from bench.cell import Arch, Cell, Recipe, values
+from bench.cell import Arch, Cell, Recipe
 from bench.dataset import Dataset
 from bench.errors import DataError, StoreError
 from bench.evaluation import Evaluation
@@ -207,7 +207,7 @@ def test_resnet_1202_takes_the_real_path(job, monkeypatch):
     """Section 4.2's deepest net, of full width, through the worker: steps, an evaluation, and all its layers."""
     recipe = Recipe(iterations=2, batch=4, drops=(), crop_padding=1, eval_every=2)
     cell = Cell(Arch(depth=1202), recipe, "cifar10")
-    monkeypatch.setattr(worker.dataset, "load", lambda _source: tiny(cell))
+    monkeypatch.setattr(feed.dataset, "load", lambda _source: tiny(cell))
     answer = worker.run_cell(job | {"cell": cell.flat(), "source": "cifar10"}, Caller())
     (point,) = answer["curve"]
     assert point["iteration"] == 2
@@ -229,17 +229,6 @@ def test_resnet_110_takes_the_papers_warm_up(job):
     assert curve[0]["running_error"] > curve[1]["running_error"]
 
 
-def test_a_survey_tells_what_only_torch_knows():
-    arch = values(a_cell(20, "A").arch)
-    shapes = {"cifar10": (3, 32, 10), "folder:imagenet": (3, 224, 1000)}
-    nets = [("cifar10", 0, arch, shapes["cifar10"]), ("digits", 0, arch, None)]
-    nets.append(("folder:imagenet", 224, arch | {"family": "imagenet", "depth": 18}, shapes["folder:imagenet"]))
-    answer = worker.survey({"sources": [("digits", False)], "nets": nets}, Caller())
-    assert [parameters for parameters, _, _ in answer["costs"]] == [269_722, 269_722 - 288, 11_515_688]
-    assert answer["toolkit"].torch == torch.__version__
-    assert len(answer["checksums"]) == 1  # what has a shape is not read
-
-
 TEMPLATE = """
 import os
 import torch
@@ -254,7 +243,7 @@ print(len(os.listdir("/proc/self/task")), torch.cuda.is_initialized())
 
 def test_the_template_starts_no_thread_and_touches_no_device():
     """It is forked for each cell, and neither a thread nor a CUDA context survives that."""
-    environment = os.environ | pool.TEMPLATE
+    environment = os.environ | child.TEMPLATE
     answer = subprocess.run(
         [sys.executable, "-c", TEMPLATE], check=True, capture_output=True, text=True, cwd=ROOT, env=environment
     )
@@ -304,12 +293,3 @@ def test_bad_images_are_told_of_once(streamed, tmp_path):
     assert answer["loading"]["bad_images"] == 1
     with pytest.raises(DataError, match=f"{bad.name}: cannot be decoded"):
         worker.run_cell(streamed | {"checkpoint": "none", "loading": {"loaders": 0, "bad_images": "fail"}}, Caller())
-
-
-def test_a_survey_of_files(streamed):
-    arch = values(Arch("imagenet", 50, "B", width=1 / 16))
-    job = {"sources": [(streamed["source"], True)], "nets": [(streamed["source"], 32, arch, None)]}
-    found = worker.survey(job, Caller())
-    net = worker.cost_of(Arch(**arch), channels=3, size=32, classes=2)
-    assert found["costs"] == [(net.parameters, net.multiply_adds, net.activation_bytes)]
-    assert len(found["checksums"][0]) == 64
