@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 import zipfile
 from pathlib import Path
@@ -28,8 +29,10 @@ def load(path: Path, device: str | torch.device = "cpu") -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other protocols: if it cannot be read, that is told
             return torch.load(path, map_location=device, weights_only=True)
-    except OSError:
-        raise
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise ValueError("damaged: it points outside itself") from None
     except UnpicklingError:  # whose text advises to load it all the same
         raise ValueError("damaged, or holds more than tensors by name") from None
     except Exception as error:  # whatever is wrong with a file

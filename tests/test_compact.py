@@ -262,7 +262,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(recorded, tmp_path):
     context = multiprocessing.get_context("spawn")  # a fork server would stay, and be that of all later pools
     truth, moments, interrupted = tables(recorded), random.Random(7), 0
     root = tmp_path / "results"
-    for _ in range(8):
+    for _ in range(5):
         if not root.exists() or not own(Store(root), "curves"):
             shutil.rmtree(root, ignore_errors=True)
             shutil.copytree(recorded.root, root)

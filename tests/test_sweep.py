@@ -230,7 +230,7 @@ shortcut = ["none", "B"]
 seeds = 2
 width = 0.5
 [recipe]
-iterations = 120
+iterations = 50
 batch = 32
 lr = 0.05
 drops = [30]
@@ -254,7 +254,7 @@ def test_killing_the_orchestrator_at_random_moments_loses_and_doubles_nothing(st
     subprocess.run(_command(study, whole.root), check=True, env=_environment(), capture_output=True)
     rng = random.Random(7)
     kills = 0
-    for _ in range(3):
+    for _ in range(2):
         child = subprocess.Popen(_command(study, killed.root), env=_environment(), stdout=subprocess.DEVNULL)
         done_before = len(list(killed.root.glob("runs/*.parquet")))
         deadline, extra = time.monotonic() + 60, rng.random()
@@ -270,35 +270,35 @@ def test_killing_the_orchestrator_at_random_moments_loses_and_doubles_nothing(st
         recorded = killed.runs().to_pylist()
         assert len(recorded) >= done_before
         assert len({row["cell_id"] for row in recorded}) == len(recorded)
-    assert kills >= 2
+    assert kills
     subprocess.run(_command(study, killed.root), check=True, env=_environment(), capture_output=True)
     assert facts(killed) == facts(whole)
-    assert len(facts(killed)) == 8 * 12 + 4 * (7 + 13) * (1 + 12)
+    assert len(facts(killed)) == 8 * 5 + 4 * (7 + 13) * (1 + 5)
 
 
 def test_two_orchestrators_run_each_cell_once_though_one_is_killed(study_file, tmp_path):
-    study = study_file(STUDY.replace("seeds = 2", "seeds = 4").replace("iterations = 120", "iterations = 60"))
+    study = study_file(STUDY)
     shared, whole = Store(tmp_path / "shared"), Store(tmp_path / "whole")
     command = [*_command(study, shared.root), "--workers", "1"]
     first, second = (subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE, text=True) for _ in range(2))
     deadline = time.monotonic() + 60
-    while len(list(shared.root.glob("runs/*.parquet"))) < 4 and time.monotonic() < deadline:
+    while len(list(shared.root.glob("runs/*.parquet"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     first.send_signal(signal.SIGKILL)
     told, _ = first.communicate()
     output, _ = second.communicate(timeout=120)
-    assert second.returncode == 0 and "16 cells: 16 done" in output, output
+    assert second.returncode == 0 and "8 cells: 8 done" in output, output
     ended = [line.partition(": done")[0] for line in (told + output).splitlines() if ": done, training" in line]
-    assert len(ended) == len(set(ended)) >= 15  # the killed one may have recorded one more than it told of
+    assert len(ended) == len(set(ended)) > 6  # the killed one may have recorded one more than it told of
     assert ": done, run by another resbench" in output
     rows = shared.runs().to_pylist()
-    assert len(rows) == len({row["cell_id"] for row in rows}) == 16
+    assert len(rows) == len({row["cell_id"] for row in rows}) == 8
     subprocess.run(_command(study, whole.root), check=True, env=_environment(), capture_output=True)
     assert facts(shared) == facts(whole)
 
 
 def test_ctrl_c_stops_within_seconds_and_a_rerun_continues(study_file, tmp_path):
-    study = study_file(STUDY.replace("iterations = 120", "iterations = 3000"))
+    study = study_file(STUDY.replace("iterations = 50", "iterations = 3000"))
     store = Store(tmp_path / "results")
     child = subprocess.Popen(_command(study, store.root), env=_environment(), stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
@@ -333,7 +333,7 @@ def test_losing_any_process_of_a_team_costs_nothing_and_changes_no_bit(tmp_path)
 
 
 def test_a_team_stops_in_order_with_a_checkpoint_and_leaves_no_process(study_file, tmp_path):
-    study = study_file(STUDY.replace("iterations = 120", "iterations = 9000"))
+    study = study_file(STUDY.replace("iterations = 50", "iterations = 9000"))
     store = Store(tmp_path / "results")
     command = [*_command(study, store.root), "--devices", "2", "--only", "depth=8,shortcut=B,seed=0"]
     command[command.index("--checkpoint-every") + 1] = "1000"
