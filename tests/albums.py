@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch.utils.data import _utils
 
 from bench.album import Album, Pages
+
+_utils.MP_STATUS_CHECK_INTERVAL = 0.2  # seconds to wait for loaders whose iterator Python's cyclic collector takes
 
 SIZES = ((50, 40), (40, 52), (44, 44), (61, 40), (40, 80))  # width, height
 

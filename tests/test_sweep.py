@@ -248,10 +248,18 @@ def _environment():
     return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
-def test_killing_the_orchestrator_at_random_moments_loses_and_doubles_nothing(study_file, tmp_path):
-    study = study_file(STUDY)
-    whole, killed = Store(tmp_path / "whole"), Store(tmp_path / "killed")
-    subprocess.run(_command(study, whole.root), check=True, env=_environment(), capture_output=True)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What an undisturbed run of the study records."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "study.toml").write_text(STUDY)
+    command = _command(folder / "study.toml", folder / "results")
+    subprocess.run(command, check=True, env=_environment(), capture_output=True)
+    return facts(Store(folder / "results"))
+
+
+def test_killing_the_orchestrator_at_random_moments_loses_and_doubles_nothing(study_file, tmp_path, undisturbed):
+    study, killed = study_file(STUDY), Store(tmp_path / "killed")
     rng = random.Random(7)
     kills = 0
     for _ in range(2):
@@ -272,13 +280,12 @@ def test_killing_the_orchestrator_at_random_moments_loses_and_doubles_nothing(st
         assert len({row["cell_id"] for row in recorded}) == len(recorded)
     assert kills
     subprocess.run(_command(study, killed.root), check=True, env=_environment(), capture_output=True)
-    assert facts(killed) == facts(whole)
+    assert facts(killed) == undisturbed
     assert len(facts(killed)) == 8 * 5 + 4 * (7 + 13) * (1 + 5)
 
 
-def test_two_orchestrators_run_each_cell_once_though_one_is_killed(study_file, tmp_path):
-    study = study_file(STUDY)
-    shared, whole = Store(tmp_path / "shared"), Store(tmp_path / "whole")
+def test_two_orchestrators_run_each_cell_once_though_one_is_killed(study_file, tmp_path, undisturbed):
+    study, shared = study_file(STUDY), Store(tmp_path / "shared")
     command = [*_command(study, shared.root), "--workers", "1"]
     first, second = (subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE, text=True) for _ in range(2))
     deadline = time.monotonic() + 60
@@ -293,8 +300,7 @@ def test_two_orchestrators_run_each_cell_once_though_one_is_killed(study_file, t
     assert ": done, run by another resbench" in output
     rows = shared.runs().to_pylist()
     assert len(rows) == len({row["cell_id"] for row in rows}) == 8
-    subprocess.run(_command(study, whole.root), check=True, env=_environment(), capture_output=True)
-    assert facts(shared) == facts(whole)
+    assert facts(shared) == undisturbed
 
 
 def test_ctrl_c_stops_within_seconds_and_a_rerun_continues(study_file, tmp_path):
