@@ -64,7 +64,10 @@ ReturnToService=2
 KillWait=30
 MessageTimeout=60
 NodeName=one NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs={cpus} RealMemory=1000
-PartitionName=short Nodes=one Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=short Nodes=one Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes=one MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 """
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
 

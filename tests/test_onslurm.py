@@ -138,32 +138,51 @@ def queued(states="PENDING,RUNNING"):
     return [line.strip().split("|") for line in found.splitlines()]
 
 
-class Preempting(Recorder):
-    """Sends jobs that run the signal by which Slurm says that their time is over, at the first evaluation."""
+class Interrupting(Recorder):
+    """At the first evaluation, does something to the jobs that run."""
 
-    def __init__(self):
+    def __init__(self, interrupt):
         super().__init__()
-        self.points, self.hit = [], []
+        self.interrupt, self.points, self.hit = interrupt, [], []
 
     def evaluated(self, cell, evaluation):
         self.points.append((cell.id, evaluation.iteration))
         if not self.hit:
             self.hit = [job for job, state, *_ in queued() if state == "RUNNING"]
-            subprocess.run(["scancel", "--signal=USR2", *self.hit], check=True, timeout=60)
+            self.interrupt(self.hit)
+
+
+def tell_that_time_is_over(jobs):
+    """By the signal that Slurm sends before a job's limit."""
+    subprocess.run(["scancel", "--signal=USR2", *jobs], check=True, timeout=60)
+
+
+def preempt(_):
+    """Slurm ends both, and queues them again, for a job that goes first and takes the whole node."""
+    first = ["sbatch", "--partition=urgent", "--cpus-per-task=4", "--output=/dev/null", "--wrap=sleep 1"]
+    subprocess.run(first, check=True, timeout=60, capture_output=True)
+
+
+def kill(jobs):
+    """With all of their processes, at once: their cells are submitted again."""
+    subprocess.run(["scancel", "--signal=KILL", "--full", *jobs], check=True, timeout=60)
 
 
 @pytest.mark.engines
 @pytest.mark.timeout(280)
-def test_jobs_that_are_preempted_go_on_and_tables_are_those_of_this_machine(tmp_path, quick):  # noqa: ARG001
+@pytest.mark.parametrize("interrupt", [tell_that_time_is_over, preempt, kill])
+def test_interrupted_jobs_go_on_and_tables_are_those_of_this_machine(tmp_path, quick, interrupt):  # noqa: ARG001
     cells = [a_cell(seed=seed, recipe=LONG) for seed in range(2)]
     here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
     run(cells, here)
-    watcher = Preempting()
+    watcher = Interrupting(interrupt)
     options = Options(where=Where("slurm", time_limit="30"), retries=0)
     outcomes = sweep(cells, SOURCES, there, options, watcher)
     assert outcomes == {"done": 2}, there.runs().select(["error", "log"]).to_pylist()
     assert clusters.results(here) == clusters.results(there)
     assert watcher.hit and len(watcher.points) > len(set(watcher.points))  # told again when it went on
+    by_us = [note for note in watcher.notes if "submitted again" in note]  # else by Slurm
+    assert len(by_us) == (2 if interrupt is kill else 0)
     assert set(there.runs()["attempts"].to_pylist()) == {1} and there.hosts() == here.hosts()
     assert not list(there.root.glob("shared/*/*"))
 

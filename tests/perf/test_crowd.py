@@ -1,10 +1,14 @@
 """What one driver manages: cells that train nothing, on 1, 10 and 100 workers. Run by `make bench`; never a check."""
 
+import contextlib
 import io
+import os
 import subprocess
 import time
 
+import clusters
 import pytest
+from conftest import ROOT
 from crowd import Crowd
 from rich.console import Console
 from synthetic import a_cell
@@ -60,3 +64,28 @@ def test_cells_of_so_many_seconds_on_so_many_workers(benchmark, tmp_path, monkey
 def _size(root):
     said = subprocess.run(["du", "-s", "--apparent-size", "--block-size=1", root], capture_output=True, check=True)
     return int(said.stdout.split()[0])
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("on,workers,cells", [
+    ("local", 2, 200), ("ray", 1, 60), ("ray", 10, 200), ("ray", 30, 200), ("slurm", 2, 20),
+])  # fmt: skip
+def test_cells_that_end_at_once_on_an_engine(benchmark, tmp_path, monkeypatch, on, workers, cells):
+    """What starting a cell takes on a cluster of this machine alone, whose cores all of its workers share."""
+    pytest.importorskip({"ray": "ray", "slurm": "submitit"}.get(on, "bench"))
+    if on == "slurm" and (why := clusters.why_no_slurm()):
+        pytest.skip(f"Slurm cannot be started: {why}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+    every = [a_cell(seed=seed) for seed in range(cells)]
+    store, watcher = Store(tmp_path / "results"), Timed()
+    options = Options(where=Where(on), workers=workers, entry="children:end_at_once")
+    processor = time.process_time()
+    with clusters.slurm(cpus=workers) if on == "slurm" else contextlib.nullcontext():
+        benchmark.pedantic(lambda: sweep(every, DIGITS, store, options, watcher), rounds=1)
+    processor, half = time.process_time() - processor, cells // 2  # the first half starts the workers too
+    assert len(store.recorded()) == cells
+    benchmark.extra_info |= {
+        "first_half_seconds_a_cell": round((watcher.times[half] - watcher.times[0]) / half, 3),
+        "last_half_seconds_a_cell": round((watcher.times[-1] - watcher.times[half]) / (cells - half), 3),
+        "driver_ms_a_cell": round(1000 * processor / cells, 1),
+    }
