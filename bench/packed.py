@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench import seal
-from bench.parts import DamagedError, conforming, reading
+from bench.parts import DamagedError, NewerError, conforming, reading
 
 BLOCK_ROWS = 2_000  # at least, but for the last block: what is read for one stem, and verified
 _KEY = b"resbench.blocks"
@@ -57,6 +57,7 @@ class Pack:
 
         Raises:
             DamagedError, GoneError: where it is not whole, or not there.
+            NewerError: for one that is whole, and in another form.
         """
         self.path = path
         with reading(path):
@@ -93,7 +94,9 @@ class Pack:
         self._image = mmap.mmap(-1, size, flags=flags)
         self._image[start:] = footer
         self._file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(self._image)))
-        told = json.loads(self._file.metadata.metadata[_KEY])
+        told = json.loads((self._file.metadata.metadata or {}).get(_KEY, b"null"))
+        if told is None:  # and yet sealed: so it was written
+            raise NewerError(self.path, None, 0)
         starts = itertools.accumulate((length for length, _, _ in told), initial=0)
         self.blocks = [Block(at, *block) for at, block in zip(starts, told, strict=False)]
 

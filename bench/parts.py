@@ -37,9 +37,11 @@ class GoneError(StoreError):
 class NewerError(StoreError):
     """A file was written by a newer resbench."""
 
-    def __init__(self, path: Path, version: int, newest: int) -> None:
-        says = f"of schema version {version}, and this resbench reads up to {newest}; upgrade resbench to read it"
-        super().__init__(f"{path}: {says}")
+    def __init__(self, path: Path, version: int | None, newest: int) -> None:
+        """A `version` that is None is of another form altogether."""
+        form = "in a form that this resbench does not know" if version is None else f"of schema version {version}"
+        known = "" if version is None else f", and this resbench reads up to {newest}"
+        super().__init__(f"{path}: {form}{known}; upgrade resbench to read it")
 
 
 def read(paths: Sequence[Path], schema: pa.Schema, newest: int) -> pa.Table:

@@ -109,6 +109,15 @@ def test_a_newer_version_is_refused(tmp_path):
         pack.read({"a"}, SCHEMA, 1)
 
 
+def test_one_in_another_form_is_newer_and_not_damaged(pack, tmp_path):
+    content = pack.read_bytes().replace(b"resbench.blocks", b"resbench.chunks")
+    start = seal.start(content)
+    other = tmp_path / pack.name
+    other.write_bytes(content[:start] + seal.sealed(content[start:]))
+    with pytest.raises(NewerError, match=r"in a form that this resbench does not know; upgrade resbench"):
+        packed.Pack(other)
+
+
 def test_any_flipped_bit_is_found_where_it_is_read(pack, tmp_path):
     """Every bit of a block's bytes belongs to that block alone; every other one to the footer."""
     content = pack.read_bytes()

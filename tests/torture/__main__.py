@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -107,6 +108,9 @@ def _outcome(campaign: Campaign) -> str | None:
     except Violation as violation:
         print(f"VIOLATION: {violation}", file=sys.stderr, flush=True)
         return str(violation)
+    except Exception as error:  # of the torture itself, or of reading what is left
+        traceback.print_exc()
+        return repr(error)
     return None
 
 
