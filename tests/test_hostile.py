@@ -11,6 +11,7 @@ import pytest
 from hostile import FORMULAS, NASTY
 from markdown_it import MarkdownIt
 from synthetic import a_curve, a_host, a_run
+from test_page import browser  # noqa: F401 - a fixture
 
 from bench import cli, report, run, study, texts
 from bench.store import Store
@@ -99,6 +100,22 @@ def test_the_page_has_the_elements_of_a_benign_one(both):
     assert not [each for each in hostile.found if each[0] in ("a", "img", "iframe", "object", "form", "base")]
     said = " ".join("".join(hostile.texts).split())
     assert said.count("<img src=x onerror=alert(1)>") >= 10 and "\x1b" not in said and "\u202e" not in said
+
+
+def test_a_browser_runs_and_fetches_nothing_of_it(both, browser):
+    """In Chromium: no dialog, no request, no complaint of the page's own policy, and its own buttons work."""
+    _, hostile = (page / "index.html" for *_, page in both)
+    page, met = browser.new_page(), []
+    page.on("dialog", lambda dialog: met.append(dialog.message) or dialog.dismiss())
+    page.on("console", lambda message: met.append(message.text))
+    page.on("pageerror", lambda error: met.append(str(error)))
+    page.on("request", lambda request: met.append(request.url))
+    page.goto(hostile.as_uri())
+    for shown in page.locator("button:visible, th:visible").all():
+        shown.click()
+    assert set(met) == {hostile.as_uri()}
+    assert page.locator(".picture").count() == 2 and "onerror" in page.inner_text("body")
+    page.close()
 
 
 def test_the_markdown_has_the_blocks_of_a_benign_one(both):
