@@ -11,7 +11,6 @@ import pytest
 from hostile import FORMULAS, NASTY
 from markdown_it import MarkdownIt
 from synthetic import a_curve, a_host, a_run
-from test_page import browser  # noqa: F401 - a fixture
 
 from bench import cli, report, run, study, texts
 from bench.store import Store

@@ -1,7 +1,6 @@
 """The page: what is in it, and how it behaves in a real browser (Debian's Chromium, where there is one)."""
 
 import re
-import shutil
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -11,7 +10,6 @@ from synthetic import a_cell
 from bench import figures, page, study
 from bench.page import contrast
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NASTY = "</script><script>alert(1)</script><b onload=x>"
 TABLE = """
 | net | training error, % | images/s | note |
@@ -79,18 +77,6 @@ def test_bright_colours_are_seen_on_the_dark_paper(colour):
 def test_contrast_is_wcags():
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)  # the well-known near miss
-
-
-@pytest.fixture(scope="session")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="session")
