@@ -96,7 +96,7 @@ class Pack:
         self._file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(self._image)))
         told = json.loads((self._file.metadata.metadata or {}).get(_KEY, b"null"))
         if told is None:  # and yet sealed: so it was written
-            raise NewerError(self.path, None, 0)
+            raise NewerError(self.path)
         starts = itertools.accumulate((length for length, _, _ in told), initial=0)
         self.blocks = [Block(at, *block) for at, block in zip(starts, told, strict=False)]
 

@@ -37,11 +37,12 @@ class GoneError(StoreError):
 class NewerError(StoreError):
     """A file was written by a newer resbench."""
 
-    def __init__(self, path: Path, version: int | None, newest: int) -> None:
-        """A `version` that is None is of another form altogether."""
-        form = "in a form that this resbench does not know" if version is None else f"of schema version {version}"
-        known = "" if version is None else f", and this resbench reads up to {newest}"
-        super().__init__(f"{path}: {form}{known}; upgrade resbench to read it")
+    def __init__(self, path: Path, version: int | None = None, newest: int | None = None) -> None:
+        """Of this `version`, where up to the `newest` are read; or, without, in another form altogether."""
+        of = "in a form that this resbench does not know"
+        if version is not None:
+            of = f"of schema version {version}, and this resbench reads up to {newest}"
+        super().__init__(f"{path}: {of}; upgrade resbench to read it")
 
 
 def read(paths: Sequence[Path], schema: pa.Schema, newest: int) -> pa.Table:
