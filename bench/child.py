@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import faulthandler
 import importlib
@@ -49,7 +50,8 @@ def main(connection: Connection, task: Task) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     _redirect_output(task.log)
     os.environ.update(TEMPLATE | dict(task.environment))  # whoever started the template
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    # not by `threading`, which waits for a thread to tell that it runs: for want of memory it may never do so
+    _thread.start_new_thread(_die_with_parent, ())
     module, _, function = task.entry.partition(":")
     caller = _Caller(connection, stop)
     end = answer(lambda: getattr(importlib.import_module(module), function)(task.payload, caller))
