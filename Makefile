@@ -108,9 +108,9 @@ reference: $(READY) ## run the committed reference (20 seeds of 8 and 20 layers,
 	@for study in degradation precision; do \
 	  $(RESBENCH) report $$study --results results/reference --reports reports/reference || exit; done
 
-torture: $(READY) ## inject 500 faults (FAULTS, SEED) at random moments: nothing may be lost (RECORD=docs/reliability.md)
+torture: $(READY) ## inject 500 faults (FAULTS, SEED, JOBS) at random moments: nothing may be lost (RECORD=docs/reliability.md)
 	@cd tests && $(abspath $(PYTHON)) -m torture --faults $(or $(FAULTS),500) --seed $(or $(SEED),1) \
-	  $(if $(RECORD),--record $(abspath $(RECORD)))
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(RECORD),--record $(abspath $(RECORD)))
 
 # atheris goes into a folder of its own: it is for nothing else
 FUZZING := PYTHONPATH=$(CURDIR)/fuzz-found/atheris:$(CURDIR)/tests:$(CURDIR) $(PYTHON) -m fuzz $(FUZZ) --seconds $(or $(FUZZ_SECONDS),60)

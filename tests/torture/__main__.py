@@ -42,6 +42,7 @@ class Campaign:
 
     def _study(self, disk: Path | None) -> None:
         desk = self.place / f"desk-{self.number}"
+        desk.mkdir(exist_ok=True)
         scene = Scene((disk or desk) / "scene", desk, self.reference, self.rng, disk)
         history: list[str] = []
         aftermath = self.rng.randrange(4)  # what a complete study goes through besides
