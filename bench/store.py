@@ -230,6 +230,8 @@ class Store:
                     self._clear_leftovers()
             yield leases
             with contextlib.suppress(StoreError):  # what was run is recorded; who reads it is told what is damaged
+                if not leases.alone:
+                    self._clear_after(leases)
                 for name in ("runs", "curves"):
                     with _storing(self.root / name):
                         self.table(name).refresh()
@@ -247,6 +249,12 @@ class Store:
             for part in self.root.glob(pattern):
                 if part.stem not in kept and packed.number(part.name) is None:
                     yield part
+
+    def _clear_after(self, leases: Leases) -> None:
+        """Clear what others left that were killed meanwhile."""
+        with leases.held():
+            if not leases.others():
+                self._clear_leftovers()
 
     def _clear_leftovers(self) -> None:
         with contextlib.suppress(DamagedError):  # of which run parts are cannot be told before those are set aside

@@ -220,6 +220,19 @@ def test_a_dead_orchestrator_holds_nothing(store):
         pass
 
 
+def test_what_one_left_that_died_beside_another_is_cleared_by_that_at_its_end(store):
+    half = store.root / "curves" / f".{a_cell().id}.parquet.1.tmp"
+    with store.writing() as leases:
+        child = multiprocessing.get_context("spawn").Process(target=_hold_and_die, args=(store.root,))
+        child.start()
+        child.join()
+        half.parent.mkdir()
+        half.write_text("half")
+        leases.take([a_cell().id])
+        assert half.exists()
+    assert not half.exists()
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="file"), Store(tmp_path / "file").writing():
