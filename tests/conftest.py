@@ -94,7 +94,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: its end waits for all processes that were forked meanwhile
 def browser():
     """Debian's Chromium."""
     if CHROMIUM is None:
