@@ -225,13 +225,11 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
         leases = Leases(self.root)
         with leases.owned():
-            with leases.held():
-                if not leases.others():
-                    self._clear_leftovers()
+            self._clear_if_alone(leases)
             yield leases
             with contextlib.suppress(StoreError):  # what was run is recorded; who reads it is told what is damaged
                 if not leases.alone:
-                    self._clear_after(leases)
+                    self._clear_if_alone(leases)  # what others left that were killed meanwhile
                 for name in ("runs", "curves"):
                     with _storing(self.root / name):
                         self.table(name).refresh()
@@ -250,8 +248,7 @@ class Store:
                 if part.stem not in kept and packed.number(part.name) is None:
                     yield part
 
-    def _clear_after(self, leases: Leases) -> None:
-        """Clear what others left that were killed meanwhile."""
+    def _clear_if_alone(self, leases: Leases) -> None:
         with leases.held():
             if not leases.others():
                 self._clear_leftovers()

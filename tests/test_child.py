@@ -10,8 +10,7 @@ from bench.errors import DataError, StoreError
 from bench.task import Failure
 
 STARVED = """
-import os, resource, sys, threading, time
-from multiprocessing import get_context
+import os, resource, sys, time
 from pathlib import Path
 from bench import child
 from bench.task import Task
@@ -25,7 +24,6 @@ class Nobody:
     def close(self): pass
 
 stack = 8 << 20
-ends = []
 for spare in range(stack - (64 << 10), stack + (320 << 10), 4096):
     pid = os.fork()
     if not pid:
