@@ -33,14 +33,18 @@ def test_a_loss_that_is_no_number_comes_back_as_one():
 
 
 @given(st.data())
-def test_a_damaged_answer_is_told_never_a_traceback(data):
+def test_a_damaged_answer_is_told_or_reads_the_same_never_a_traceback(data):
     content = bytearray(ANSWER.packed())
     if data.draw(st.booleans()):
         content = content[: data.draw(st.integers(0, len(content) - 1))]
     else:
         content[data.draw(st.integers(10, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    with pytest.raises(DataError, match="damaged"):
-        Answer.unpacked(bytes(content), ANSWER.cell_id, ANSWER.data_sha256)
+    try:
+        answer = Answer.unpacked(bytes(content), ANSWER.cell_id, ANSWER.data_sha256)
+    except DataError as error:
+        assert "damaged" in str(error)
+    else:
+        assert answer == ANSWER  # a bit that pads the compressed stream to a byte means nothing
 
 
 @pytest.mark.parametrize("plain", [[], None, {}, {"format": 1}, {"format": 1, "cell_id": "x", "place": {}}])
