@@ -22,6 +22,7 @@ def load(path: Path, device: str | torch.device = "cpu") -> Any:
 
     Raises:
         OSError: where it cannot be read.
+        torch.OutOfMemoryError: where the device has no room for it, which says nothing of the file.
         ValueError: for any other file, or one that is not as it was written, saying in a line why.
     """
     try:
@@ -33,6 +34,8 @@ def load(path: Path, device: str | torch.device = "cpu") -> Any:
         if error.errno != errno.EINVAL:
             raise
         raise ValueError("damaged: it points outside itself") from None
+    except torch.OutOfMemoryError:
+        raise
     except UnpicklingError:  # whose text advises to load it all the same
         raise ValueError("damaged, or holds more than tensors by name") from None
     except Exception as error:  # whatever is wrong with a file

@@ -228,6 +228,8 @@ def _start(
                     raise ValueError(f"it is of cell {state['cell_id']}")
                 training.restore(state)
             curve = [Evaluation(**point) for point in state["curve"]]
+        except torch.OutOfMemoryError:  # nothing is wrong with the file: the next attempt may have more room
+            raise
         except Exception as error:  # whatever is wrong with a file, the cell can start again
             reason = error
     if not team.any(reason is not None):  # nobody goes on, and writes another, before all have read it
@@ -257,6 +259,8 @@ def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
             if kept["cell_id"] != cell.id:
                 raise ValueError(f"it is of cell {kept['cell_id']}")
             training.net.load_state_dict(kept["net"])
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # whatever is wrong with a file
         raise DataError(f"{path}: not the net of {cell.label} ({in_a_line(error)}); remove it to train again") from None
     points = []

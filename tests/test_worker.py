@@ -153,6 +153,29 @@ def test_a_checkpoint_of_an_older_resbench_is_resumed(job, tmp_path):
     assert not list(tmp_path.glob("*.damaged"))
 
 
+def _full_device(monkeypatch):
+    def load(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "load", load)
+
+
+def test_a_device_without_room_for_a_checkpoint_says_nothing_of_the_file(job, tmp_path, monkeypatch):
+    assert worker.run_cell(job, Caller(looks=6)) == {"curve": None}
+    with monkeypatch.context() as patch:
+        _full_device(patch)
+        with pytest.raises(torch.OutOfMemoryError):
+            worker.run_cell(job, Caller())
+    assert not list(tmp_path.glob("*.damaged"))
+    assert [point["iteration"] for point in worker.run_cell(job, Caller())["curve"]] == [25, 50, 75, 100]
+
+
+def test_a_device_without_room_for_a_net_says_nothing_of_the_file(kept, monkeypatch):
+    _full_device(monkeypatch)
+    with pytest.raises(torch.OutOfMemoryError):
+        worker.take_slices(kept[0], Caller())
+
+
 @pytest.fixture
 def kept(job, tmp_path):
     """A job for slices of a net that was trained and kept."""
