@@ -14,6 +14,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bench.host import cores, cpu_model
+from bench.run import provenance
 from torture import faults
 from torture.scene import Scene, Violation, small_disk
 
@@ -129,8 +131,15 @@ def _table(campaigns: list[Campaign], seed: int, minutes: float, failed: list[st
         f"| **all** | **{sum(injected.values())}** | {studies} studies of 6 cells ended complete and bit-identical |"
     )
     verdict = f"{len(failed)} violations" if failed else "no violation"
-    lines.append(f"\nSeed {seed}, {len(campaigns)} campaigns side by side, {minutes:.0f} min: {verdict}.")
+    lines.append(f"\nSeed {seed}, {len(campaigns)} campaigns side by side, {minutes:.0f} min: {verdict}. {_where()}")
     return "\n".join(lines)
+
+
+def _where() -> str:
+    code = provenance()
+    commit = f"commit {code.commit[:7]}{' with changes' if code.dirty else ''}" if code.commit else "no commit"
+    machine = f"{cpu_model()}, {cores()} cores, torch {code.torch_version}, Python {code.python_version}"
+    return f"Of {commit}, on {machine}."
 
 
 BEGIN, END = "<!-- torture: written by make torture -->", "<!-- end of torture -->"
