@@ -14,10 +14,11 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench.host import cores, cpu_model
-from bench.run import provenance
 from torture import faults
 from torture.scene import Scene, Violation, small_disk
+
+from bench.host import cores, cpu_model
+from bench.run import provenance
 
 STOP = threading.Event()
 
