@@ -57,6 +57,22 @@ def test_without_git_there_is_no_commit(monkeypatch):
     run.provenance.cache_clear()
 
 
+def test_code_with_changes_is_told_and_results_are_no_changes(tmp_path, monkeypatch):
+    package, author = tmp_path / "package", ["-c", "user.name=a", "-c", "user.email=a@b"]
+    package.mkdir()
+    (package / "run.py").write_text("1")
+    for command in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "first"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    monkeypatch.setattr(run, "__file__", str(package / "run.py"))
+    (tmp_path / "results.parquet").write_text("")
+    assert run.provenance.__wrapped__().dirty is False
+    (package / "run.py").write_text("2")
+    changed = run.provenance.__wrapped__()
+    assert changed.dirty is True
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True).stdout.strip()
+    assert changed.commit == head
+
+
 def test_an_error_that_names_a_file_whose_name_is_no_text_is_recorded(tmp_path):
     cell, store = a_cell(), Store(tmp_path)
     store.commit(cell, a_run(cell, [], error="b\udce9b\u00e9.png: \x1b[31mbad", log="one\ntwo\udcff"), [])
