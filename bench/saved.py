@@ -1,4 +1,4 @@
-"""What torch saved, read again: tensors and plain values alone, and whole."""
+"""What torch saves, and reads again: tensors and plain values alone, and whole."""
 
 from __future__ import annotations
 
@@ -12,6 +12,23 @@ from typing import Any
 import torch
 
 from bench.errors import in_a_line
+from bench.parts import replacing
+
+
+def save(content: Any, path: Path) -> None:
+    """Write tensors, texts and numbers, as `load` reads them: all of it is in the file, or nothing is changed.
+
+    Raises:
+        OSError: as where a disk is full.
+        RuntimeError: from a device that the tensors are on.
+    """
+    try:
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:  # torch, as it closes the file, tells of a position that is not what it expected
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def load(path: Path, device: str | torch.device = "cpu") -> Any:

@@ -25,7 +25,6 @@ from bench.feed import images_of
 from bench.host import cache_directory
 from bench.loading import Loading
 from bench.measure import Wait, peak_memory
-from bench.parts import replacing
 from bench.run import TESTS
 from bench.source import Source
 from bench.task import Caller
@@ -180,31 +179,26 @@ def prepare(job: dict[str, Any]) -> tuple[Cell, Dataset | Album]:
 
 
 def _save(training: Training, curve: list[Evaluation], path: Path, cell: Cell) -> None:
-    with _writing(path), training.stream(), replacing(path) as temporary:
-        torch.save(training.state() | {"cell_id": cell.id, "curve": [asdict(point) for point in curve]}, temporary)
+    with training.stream():
+        _write(training.state() | {"cell_id": cell.id, "curve": [asdict(point) for point in curve]}, path)
 
 
 def _keep(training: Training, path: Path, cell: Cell) -> None:
     with training.stream():
         net = {name: tensor.cpu() for name, tensor in training.net.state_dict().items()}
-    with _writing(path), replacing(path) as temporary:
-        torch.save({"cell_id": cell.id, "net": net}, temporary)
+    _write({"cell_id": cell.id, "net": net}, path)
 
 
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Tell a disk that is full or read only from what may go wrong on a device while its tensors are saved.
+def _write(content: dict[str, Any], path: Path) -> None:
+    """Save it.
 
     Raises:
-        StoreError: naming the file.
+        StoreError: naming the file, as where the disk is full, which is no fault of the cell.
     """
     try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-            raise
-        reason = getattr(error, "strerror", None) or in_a_line(error)
-        raise StoreError(f"{path}: {reason}") from None
+        saved.save(content, path)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}") from None
 
 
 def _start(

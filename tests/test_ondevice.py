@@ -10,6 +10,7 @@ import pytest
 import torch
 from albums import an_album, jpeg, pages, photograph
 from images import encoded
+from limits import limited
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from bench import cuts, loader, ondevice
@@ -72,13 +73,9 @@ def test_what_it_cannot_decode_goes_the_way_of_the_processes(tmp_path, instead):
 
 def test_batches_being_read_are_not_an_open_file_an_image(part):
     """A limit on open files that a few batches would pass, were each of their images a tensor."""
-    few, many = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, few), many))
-    try:
-        asked = [[(number % 20,) for number in range(300)]] * 3
+    asked = [[(number % 20,) for number in range(300)]] * 3
+    with limited(resource.RLIMIT_NOFILE, 256):
         read = list(loader.processes(Files(part), asked, as_read, loaders=1, ahead=2))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (few, many))
     assert [len(lengths) for _, lengths, _ in read] == [300] * 3
     assert bytes(read[2][0].split(read[2][1])[41].numpy()) == part.read(1)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limits import no_file_larger_than
 
 from bench import saved
 
@@ -25,6 +26,15 @@ def _bytes() -> bytes:
 
 
 WHOLE = _bytes()
+
+
+@given(st.integers(0, len(WHOLE) - 1))
+def test_a_disk_that_fills_is_told_and_what_was_there_stays(tmp_path_factory, room):
+    path = tmp_path_factory.mktemp("full") / "saved.pt"
+    saved.save(CONTENT, path)
+    with no_file_larger_than(room), pytest.raises(OSError, match="File too large"):
+        saved.save(CONTENT, path)
+    assert list(path.parent.iterdir()) == [path] and _same(saved.load(path))
 
 
 def _same(content) -> bool:

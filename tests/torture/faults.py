@@ -109,7 +109,7 @@ def suspend(scene: Scene) -> str | None:
 
 
 def disk_full(scene: Scene) -> str | None:
-    """no space left on the disk"""
+    """no space left on the disk, or little"""
     if scene.disk is None:
         return None
     process = scene.start()
@@ -120,7 +120,7 @@ def disk_full(scene: Scene) -> str | None:
             while True:
                 file.write(b"x" * 4096)
         except OSError:
-            pass
+            file.truncate(max(0, file.tell() - scene.rng.choice([0, 4096 * scene.rng.randrange(100)])))
     ended = scene.end(process)
     filler.unlink()
     _expect(ended, 0, 2, 5, saying="No space left on device")
