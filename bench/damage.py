@@ -7,18 +7,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
 
 from bench import packed, parts, salvage, seal
 from bench.errors import StoreError
 from bench.packed import Pack
 from bench.parted import Parted, is_part
 from bench.parts import DamagedError, GoneError, sync
-from bench.run import FINAL
+from bench.run import DONE, FINAL
 
 PARTS = ("curves", "layers", "slices")  # tables with a file a run, which a row names
 HISTORY = ("samples", "marks", "calibrations")
+
+
+class Aside(NamedTuple):
+    """Where a file was moved to, and how many cells lose something by it, and are to run again."""
+
+    path: Path
+    cells: int
 
 
 def find(root: Path, ids: Collection[str] | None = None) -> list[DamagedError]:
@@ -37,8 +47,29 @@ def find(root: Path, ids: Collection[str] | None = None) -> list[DamagedError]:
     return found
 
 
-def set_aside(tables: Mapping[str, Parted], root: Path, path: Path) -> Path | None:
-    """Move a damaged file, and all of the runs that lose something by it, out of the tables; where the file is then.
+def lacking(tables: Mapping[str, Parted], ids: Iterable[str] | None = None) -> dict[str, Path]:
+    """Of these cells (None: of all) those that are done and have no curve, with the file that it should be in.
+
+    Raises:
+        StoreError: when a table is damaged or newer.
+    """
+    rows = tables["runs"].read(ids, ["cell_id", "run_id", "outcome"])
+    return {_cell(stem): tables["curves"].file(stem) for stem in sorted(_done(rows) - tables["curves"].stems())}
+
+
+def lacks(rows: pa.Table, curves: pa.Table) -> str | None:
+    """The stem of a curve that rows of `runs` name and that is not there."""
+    have = set(curves["run_id"].unique().to_pylist())
+    return next((stem for stem in sorted(_done(rows)) if stem.partition("-")[2] not in have), None)
+
+
+def _done(rows: pa.Table) -> set[str]:
+    rows = rows.select(["cell_id", "run_id", "outcome"]).to_pylist()
+    return {f"{row['cell_id']}-{row['run_id']}" for row in rows if row["outcome"] == DONE}
+
+
+def set_aside(tables: Mapping[str, Parted], root: Path, path: Path) -> Aside | None:
+    """Move a damaged file, and all of the runs that lose something by it, out of the tables.
 
     Nothing is deleted. Rows go first: from then on their cells are pending. Of a pack, what is whole stays. None where
     nothing damaged is there any more. Others must be kept from writing meanwhile (`bench.leases`).
@@ -52,15 +83,15 @@ def set_aside(tables: Mapping[str, Parted], root: Path, path: Path) -> Path | No
             if not _damage(path):
                 return None
             aside = _next(root)
-            if name in ("runs", *PARTS):
-                _set_runs_aside(tables, root, _cells(tables, path), aside)
+            cells = _cells(tables, path) if name in ("runs", *PARTS) else set()
+            _set_runs_aside(tables, root, cells, aside)
             if packed.number(path.name) is not None and path.exists():
                 salvage.rewrite(tables[name], path, (), aside / name / path.name)
             elif path.exists():
                 _move(root, path, aside)
     except OSError as error:
         raise StoreError(f"{path}: damaged, and cannot be set aside: {error.strerror or error}") from None
-    return aside / path.relative_to(root)
+    return Aside(aside / path.relative_to(root), len(cells))
 
 
 def withdraw(tables: Mapping[str, Parted], root: Path, cell_id: str) -> Path:

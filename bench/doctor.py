@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import damage
+from bench import damage, packed
 from bench.errors import StoreError
 from bench.leases import Leases
 from bench.parts import DamagedError
-from bench.run import DONE, FINAL
+from bench.run import FINAL
 from bench.store import Store
 
 PASSES = 3  # of a folder with damaged rows, what else is wrong is found after these are set aside
 AGAIN = "its cell is run again by the next resbench run"
+OF_PACK = "set aside; what is whole stays, and cells that lose something are run again by the next resbench run"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ def examine(store: Store) -> Iterator[Finding]:
     """
     damaged = store.damaged()
     for harm in damaged:
-        yield Finding(str(harm).partition("; ")[0], f"set aside; {AGAIN}", _setting_aside(store, harm.path))
+        advice = f"set aside; {AGAIN}" if packed.number(harm.path.name) is None else OF_PACK
+        yield Finding(str(harm).partition("; ")[0], advice, _setting_aside(store, harm.path))
     for name in ("runs", *damage.PARTS, "hosts"):
         try:
             store.table(name).read(columns=["schema_version"])
@@ -53,16 +55,14 @@ def examine(store: Store) -> Iterator[Finding]:
 def _of_rows(store: Store) -> Iterator[Finding]:
     """What rows name and is not there, and what is there and no row names."""
     try:
-        rows = store.runs(columns=["cell_id", "run_id", "outcome", "host_id"]).to_pylist()
-        hosts, curves = store.table("hosts").stems(), store.table("curves").stems()
+        named = set(store.runs(columns=["host_id"])["host_id"].unique().to_pylist())
+        hosts, lacking = store.table("hosts").stems(), store.lacking()
     except StoreError:
         return  # told before
-    for row in rows:
-        stem = f"{row['cell_id']}-{row['run_id']}"
-        if row["outcome"] == DONE and stem not in curves:
-            what = f"{store.table('curves').file(stem)}: missing, though its row is there"
-            yield Finding(what, f"its row is set aside; {AGAIN}", _withdrawing(store, row["cell_id"]))
-    for host_id in sorted({row["host_id"] for row in rows} - hosts):
+    for cell_id, path in lacking.items():
+        what = f"{path}: missing, though its row is there"
+        yield Finding(what, f"its row is set aside; {AGAIN}", _withdrawing(store, cell_id))
+    for host_id in sorted(named - hosts):
         where = store.table("hosts").file(host_id)
         yield Finding(f"{where}: missing, and runs name it", "copy it from where they ran; reports need it")
     if not others(store):
@@ -122,7 +122,7 @@ def _damage_of(path: Path) -> str | None:
 def _setting_aside(store: Store, path: Path) -> Callable[[], str]:
     def mend() -> str:
         aside = store.set_aside(path)
-        return f"set aside as {aside}" if aside else "whole by now"
+        return f"set aside as {aside.path}" if aside else "whole by now"
 
     return mend
 

@@ -20,7 +20,7 @@ from bench.index import Index
 from bench.packed import Pack
 from bench.parts import DamagedError, GoneError
 
-MENDED = "`resbench run STUDY` sets it aside and runs its cell again, `resbench doctor --fix` only sets it aside"
+MENDED = "`resbench run STUDY` sets it aside and runs again what it held, `resbench doctor --fix` only sets it aside"
 TRIES = 100  # at a listing that holds: files are replaced and removed while others read
 
 

@@ -22,8 +22,8 @@ SMALL = 100  # rows, up to which a dictionary or statistics cost more than they 
 class DamagedError(StoreError):
     """A file does not hold what was written there."""
 
-    def __init__(self, path: Path, reason: str, mended: str = "resbench doctor --fix sets it aside") -> None:
-        super().__init__(f"{path}: damaged ({reason}); {mended}: only what it held is missing then")
+    def __init__(self, path: Path, reason: str, mended: str = "`resbench doctor --fix` sets it aside") -> None:
+        super().__init__(f"{path}: damaged ({reason}); {mended}, and all else can be read")
         self.path, self.reason = path, reason
 
 
@@ -32,6 +32,14 @@ class GoneError(StoreError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path}: no such file")
+
+
+class MissingError(StoreError):
+    """A row is there, and what it names is not."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: missing, though its row is there; `resbench run STUDY` runs its cell again")
+        self.path = path
 
 
 class NewerError(StoreError):

@@ -33,7 +33,7 @@ from bench.evaluation import Evaluation
 from bench.host import Host
 from bench.leases import Leases
 from bench.parted import Parted
-from bench.parts import DamagedError, replacing, sync
+from bench.parts import DamagedError, MissingError, replacing, sync
 from bench.run import Run, row
 from bench.schema import TYPES, fields_of
 
@@ -141,8 +141,15 @@ class Store:
             return self.table("runs").stems()
 
     def curves(self, runs: pa.Table) -> pa.Table:
-        """The evaluations that belong to these rows of `runs`, in order of iteration within each run."""
-        return self._read_parts("curves", runs).sort_by([("cell_id", "ascending"), ("iteration", "ascending")])
+        """The evaluations that belong to these rows of `runs`, in order of iteration within each run.
+
+        Raises:
+            StoreError: naming the file that is damaged, of a newer resbench, or missing.
+        """
+        found = self._read_parts("curves", runs)
+        if stem := damage.lacks(runs, found):
+            raise MissingError(self.table("curves").file(stem))
+        return found.sort_by([("cell_id", "ascending"), ("iteration", "ascending")])
 
     def layers(self, runs: pa.Table) -> pa.Table:
         """The layers that belong to these rows of `runs`, by iteration and depth within each run."""
@@ -157,6 +164,9 @@ class Store:
     def table(self, name: str) -> Parted:
         """One of the tables: runs, curves, layers, slices, hosts."""
         return Parted(self.root, name, _TABLES[name], _FILE_OF.get(name, ("cell_id", "run_id")), VERSION)
+
+    def _tables(self) -> dict[str, Parted]:
+        return {name: self.table(name) for name in _TABLES}
 
     def hosts(self) -> dict[str, Host]:
         """The machines that rows refer to, by the id that rows name."""
@@ -180,7 +190,16 @@ class Store:
         with _storing(self.root):
             return damage.find(self.root, ids)
 
-    def set_aside(self, path: Path) -> Path | None:
+    def lacking(self, ids: Iterable[str] | None = None) -> dict[str, Path]:
+        """Of these cells (None: of all) those that are done and have no curve, with the file that it should be in.
+
+        Raises:
+            StoreError: when a table is damaged or newer.
+        """
+        with _storing(self.root):
+            return damage.lacking(self._tables(), ids)
+
+    def set_aside(self, path: Path) -> damage.Aside | None:
         """Move a damaged file into `damaged/`, and with it its run, whose cell is pending then; where the file is now.
 
         None where nothing damaged is there any more. Only where no other resbench writes (`Leases.held`).
@@ -188,7 +207,7 @@ class Store:
         Raises:
             StoreError: when it cannot be moved.
         """
-        return damage.set_aside({name: self.table(name) for name in _TABLES}, self.root, path)
+        return damage.set_aside(self._tables(), self.root, path)
 
     def withdraw(self, cell_id: str) -> Path:
         """Move a run that lacks something into `damaged/`, so that its cell is pending; the folder where it is now.
@@ -196,7 +215,7 @@ class Store:
         Raises:
             StoreError: when it cannot be moved.
         """
-        return damage.withdraw({name: self.table(name) for name in _TABLES}, self.root, cell_id)
+        return damage.withdraw(self._tables(), self.root, cell_id)
 
     def net(self, cell_id: str, run_id: str) -> Path:
         """Where a finished run's net is, if it was kept."""

@@ -87,11 +87,18 @@ def sweep(
 
 def _mend(cells: Sequence[Cell], store: Store, leases: Leases, watcher: Watcher) -> None:
     """Set what is damaged aside, so that it is run again."""
-    for damaged in store.damaged({cell.id for cell in cells}):
+    ids = {cell.id for cell in cells}
+    for damaged in store.damaged(ids):
         with leases.held():
             aside = store.set_aside(damaged.path)
         if aside:
-            watcher.note(f"{damaged.path}: damaged ({damaged.reason}); set aside as {aside}")
+            again = f"{aside.cells or 'no'} cell{'s' if aside.cells != 1 else ''} of it to run again"
+            watcher.note(f"{damaged.path}: damaged ({damaged.reason}); set aside as {aside.path}, {again}")
+    for cell_id, path in store.lacking(ids).items():
+        with leases.held():
+            if cell_id in store.lacking({cell_id}):
+                where = store.withdraw(cell_id)
+                watcher.note(f"{path}: missing, though its row was there; the row is in {where}, its cell runs again")
 
 
 class _Sweep:

@@ -401,8 +401,8 @@ def test_of_a_damaged_pack_only_the_damaged_block_is_lost(store, monkeypatch, na
         assert store.damaged({cell_id for cell_id in store.recorded() if cell_id not in lost}) == []
     with pytest.raises(DamagedError, match=rf"{path.name}: damaged \(block"):
         tables(store)
-    aside = store.set_aside(path)
-    assert aside.read_bytes() == harmed and store.damaged() == []
+    aside, again = store.set_aside(path)
+    assert again == len(lost) and aside.read_bytes() == harmed and store.damaged() == []
     assert store.recorded() == set(truth["runs"]["cell_id"].to_pylist()) - lost and 0 < len(lost) < 40
     kept = {n: t.filter(pa.compute.invert(pa.compute.is_in(t["cell_id"], pa.array(lost)))) for n, t in truth.items()}
     assert_same(tables(store), kept)
@@ -419,7 +419,8 @@ def test_a_damaged_footer_costs_nothing(store, name):
     list(compact.compact(store))
     (path,) = store.root.glob(f"{name}/packed-*")
     flip(path, path.stat().st_size - 300)
-    assert store.set_aside(path).exists() and store.damaged() == []
+    aside, again = store.set_aside(path)
+    assert again == 0 and aside.exists() and store.damaged() == []
     assert_same(tables(store), truth)
 
 

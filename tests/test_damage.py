@@ -74,7 +74,8 @@ def test_what_is_damaged_is_named_and_set_aside_with_its_run_alone(store, cells,
     reads = {"runs": store.runs}.get(name, lambda: getattr(store, name)(store.runs()))
     with pytest.raises(DamagedError, match=rf"{victim.name}: damaged .*resbench run STUDY.*doctor --fix"):
         reads()
-    aside = store.set_aside(found.path)
+    aside, again = store.set_aside(found.path)
+    assert again == 1
     assert aside.read_bytes() == harmed and aside.name == victim.name
     lost = {path for path in before if cells[1].id in path.name}
     assert len(lost) == len(TABLES) + 1
@@ -86,8 +87,29 @@ def test_what_is_damaged_is_named_and_set_aside_with_its_run_alone(store, cells,
     reads()
     record(store, cells[1])
     flip(of(store, name, cells[1]))
-    again = store.set_aside(of(store, name, cells[1]))  # what was set aside before stays
+    again, _ = store.set_aside(of(store, name, cells[1]))  # what was set aside before stays
     assert aside.read_bytes() == harmed and again != aside
+
+
+def test_a_curve_that_is_gone_is_missed_and_its_run_can_be_withdrawn(store, cells):
+    gone = of(store, "curves", cells[1])
+    assert store.lacking() == {}
+    gone.unlink()
+    assert store.lacking() == store.lacking({cells[1].id}) == {cells[1].id: gone}
+    assert store.lacking({cells[0].id}) == {}
+    with pytest.raises(StoreError, match=rf"{gone.name}: missing, though its row is there; `resbench run STUDY`"):
+        store.curves(store.runs())
+    assert len(store.curves(store.runs({cells[0].id})))
+    store.withdraw(cells[1].id)
+    assert store.lacking() == {} and store.recorded() == {cells[0].id, cells[2].id}
+    store.curves(store.runs())
+
+
+def test_a_cell_that_failed_needs_no_curve(store):
+    cell = a_cell(seed=9)
+    store.commit(cell, a_run(cell, [], outcome="failed", error="it did"), [])
+    assert store.lacking() == {}
+    store.curves(store.runs())
 
 
 def test_parts_are_looked_at_of_the_cells_asked_for_and_rows_of_all(store, cells):

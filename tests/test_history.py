@@ -216,7 +216,7 @@ def test_a_damaged_part_is_named(history, damage):
     (part,) = parts_of(history)
     history.add([a_sample()])
     part.write_bytes(damage(part.read_bytes()))
-    with pytest.raises(StoreError, match=rf"{part.name}: damaged .*doctor --fix sets it aside: only what it held"):
+    with pytest.raises(StoreError, match=rf"{part.name}: damaged .*doctor --fix` sets it aside, and all else"):
         history.samples()
     part.unlink()
     assert len(history.samples()) == 1

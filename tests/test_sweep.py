@@ -495,6 +495,20 @@ def test_a_damaged_file_is_told_of_set_aside_and_its_cell_run_again(store, name)
     outcomes, watcher = run(cells, store)
     assert outcomes == {"done": 2} and [cell.id for cell in watcher.starts] == [cells[1].id]
     (aside,) = store.root.glob(f"damaged/*/{name}/*")
-    assert watcher.notes[0] == f"{victim}: damaged (its checksum is not that of its bytes); set aside as {aside}"
+    said = f"{victim}: damaged (its checksum is not that of its bytes); set aside as {aside}, 1 cell of it to run again"
+    assert watcher.notes[0] == said
     assert aside.read_bytes() == content
+    assert facts(store) == before
+
+
+def test_a_curve_that_is_gone_is_told_of_and_its_cell_run_again(store):
+    cells = [a_cell(seed=seed) for seed in (0, 1)]
+    run(cells, store)
+    before = facts(store)
+    (victim,) = store.root.glob(f"curves/{cells[1].id}*")
+    victim.unlink()
+    outcomes, watcher = run(cells, store)
+    assert outcomes == {"done": 2} and [cell.id for cell in watcher.starts] == [cells[1].id]
+    assert watcher.notes[0].startswith(f"{victim}: missing, though its row was there; the row is in ")
+    assert len(list(store.root.glob(f"damaged/*/runs/{cells[1].id}*"))) == 1
     assert facts(store) == before
