@@ -230,7 +230,8 @@ def doctor(options: Namespace) -> int:
         unsound += not fact.sound
     store = Store(options.results)
     if not store.root.is_dir():
-        print(f"{store.root}/: no such folder; resbench run makes it")
+        if not store.root.exists():
+            print(f"{store.root}/: no such folder; resbench run makes it")
         return EXIT_UNSOUND if unsound else EXIT_OK
     findings = list(doctor.examine(store))
     print(f"{store.root}/")
@@ -243,5 +244,10 @@ def doctor(options: Namespace) -> int:
         findings = list(doctor.examine(store))
     for finding in findings:
         print(f"  ✗ {finding.what}\n      {'with --fix: ' if finding.mend else ''}{finding.advice}")
-    print(f"  {len(findings)} left, {len(done)} mended" if findings else f"  {doctor.counted(store)}")
+    if findings:
+        mendable = 0 if options.fix else sum(finding.mend is not None for finding in findings)
+        hint = f"; `resbench doctor --fix` mends {mendable} of them" if mendable else ""
+        print(f"  {len(findings)} left, {len(done)} mended{hint}")
+    else:
+        print(f"  {doctor.counted(store)}")
     return EXIT_UNSOUND if unsound or findings else EXIT_OK

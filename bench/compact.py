@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from bench import damage, packed, parts, salvage
-from bench.errors import StoreError
+from bench.errors import InputError, StoreError
 from bench.leases import Leases
 from bench.packed import Pack
 from bench.parted import Parted
@@ -42,10 +42,11 @@ def compact(store: Store) -> Iterator[Outcome]:
     """Pack the tables of a results folder, one by one, while others read and write there.
 
     Raises:
+        InputError: where there is no such folder.
         StoreError: when another compacts it, a file is damaged or newer, or the folder cannot be written.
     """
     if not store.root.is_dir():
-        raise StoreError(f"{store.root}: no such folder")
+        raise InputError(f"--results {store.root}: no such folder")
     with salvage.packing(store.root), store.writing() as leases:
         for name in (*damage.PARTS, "runs"):
             try:

@@ -11,7 +11,7 @@ from bench import damage, packed
 from bench.errors import StoreError
 from bench.leases import Leases
 from bench.parts import DamagedError
-from bench.run import FINAL
+from bench.run import FINAL, OUTCOMES
 from bench.store import Store
 
 PASSES = 3  # of a folder with damaged rows, what else is wrong is found after these are set aside
@@ -86,12 +86,15 @@ def counted(store: Store) -> str:
     Raises:
         StoreError: when a table is damaged or newer.
     """
-    outcomes = store.runs(columns=["outcome"])["outcome"].to_pylist()
-    final = sum(outcome in FINAL for outcome in outcomes)
+    recorded = store.runs(columns=["outcome"])["outcome"].to_pylist()
+    outcomes = ", ".join(f"{recorded.count(outcome)} {outcome}" for outcome in OUTCOMES if outcome in recorded)
+    again = sum(outcome not in FINAL for outcome in recorded)
     aside = len(list(store.root.glob("damaged/*")))
-    more = [f"{who} runs cells" for who in others(store)]
-    more += [f"{aside} times something was set aside in {store.root / 'damaged'}"] if aside else []
-    return "; ".join([f"{len(outcomes)} cells recorded, {final} of them for good", *more])
+    said = [f"{len(recorded)} cells recorded{f': {outcomes}' if recorded else ''}"]
+    said += [f"the next resbench run tries {again} of them again"] if again else []
+    said += [f"{who} runs cells" for who in others(store)]
+    said += [f"{store.root / 'damaged'} has what was set aside ({aside})"] if aside else []
+    return "; ".join(said)
 
 
 def mended(store: Store, findings: Sequence[Finding], leases: Leases) -> Iterator[tuple[Finding, str]]:
@@ -122,13 +125,16 @@ def _damage_of(path: Path) -> str | None:
 def _setting_aside(store: Store, path: Path) -> Callable[[], str]:
     def mend() -> str:
         aside = store.set_aside(path)
-        return f"set aside as {aside.path}" if aside else "whole by now"
+        if not aside:
+            return "whole by now"
+        again = f"{aside.cells or 'no'} cell{'s' if aside.cells != 1 else ''} of it to run again"
+        return f"set aside as {aside.path}, {again}"
 
     return mend
 
 
 def _withdrawing(store: Store, cell_id: str) -> Callable[[], str]:
-    return lambda: f"its row is in {store.withdraw(cell_id)}"
+    return lambda: f"its row is in {store.withdraw(cell_id)}, its cell is to run again"
 
 
 def _renaming(path: Path) -> Callable[[], str]:

@@ -144,11 +144,24 @@ def cache_trouble() -> str | None:
     folder = cache_directory()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return None
+        trouble = unwritable(folder)
     except OSError as error:
-        why = f"the cache {folder} cannot be written ({error.strerror or error})"
-        return f"{why}, so each process prepares its data anew; RESBENCH_CACHE names another"
+        trouble = error.strerror or str(error)
+    if not trouble:
+        return None
+    why = f"the cache {folder} cannot be written ({trouble})"
+    return f"{why}, so each process prepares its data anew; RESBENCH_CACHE names another"
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why no file can be made in a folder; None where one can, and of a folder that is not there."""
+    try:
+        if folder.exists():
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def _gib(size: int) -> int:

@@ -28,7 +28,7 @@ def facts(results: Path) -> Iterator[Fact]:
     yield Fact(f"resbench {code.resbench_version}, Python {code.python_version}")
     yield from _devices()
     yield _cache()
-    yield _free(results)
+    yield from _disk(results)
     if code.commit is None:
         yield Fact("git tells no commit here: rows will not say which code ran")
     else:
@@ -66,7 +66,12 @@ def _cache() -> Fact:
     return Fact(trouble or f"the cache {host.cache_directory()} can be written", sound=not trouble)
 
 
-def _free(results: Path) -> Fact:
+def _disk(results: Path) -> Iterator[Fact]:
+    if results.exists() and not results.is_dir():
+        yield Fact(f"{results} is no folder; --results names one", sound=False)
+        return
+    if trouble := host.unwritable(results):
+        yield Fact(f"{results}/ cannot be written ({trouble}): no cell can be recorded there", sound=False)
     place = next(folder for folder in (results.absolute(), *results.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
-    return Fact(f"{free / 2**30:.1f} GiB free for {results}/", sound=free >= LEAST_FREE)
+    yield Fact(f"{free / 2**30:.1f} GiB free for {results}/", sound=free >= LEAST_FREE)

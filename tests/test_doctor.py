@@ -1,5 +1,7 @@
 """What is wrong with a folder is found, what can be mended is mended, and nothing else is touched."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -68,7 +70,7 @@ def break_everything(store):
 @pytest.mark.usefixtures("sound_surroundings")
 def test_a_sound_folder_is_sound(store, capsys):
     assert diagnose(store) == EXIT_OK
-    assert "3 cells recorded, 3 of them for good" in capsys.readouterr().out
+    assert "3 cells recorded: 3 done\n" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -100,7 +102,7 @@ def test_everything_is_mended_in_one_go_and_said(store, capsys):
     assert store.checkpoint(CELLS[1].id).with_suffix(".damaged").exists()
     assert len(list(store.root.glob("damaged/*/runs/*.parquet"))) == 2  # nothing was deleted
     assert diagnose(store) == EXIT_OK
-    assert "2 times something was set aside" in capsys.readouterr().out
+    assert "damaged has what was set aside (2)" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("sound_surroundings")
@@ -158,6 +160,18 @@ def unsound(path):
 def test_sound_surroundings(monkeypatch, tmp_path):
     told(monkeypatch)
     assert unsound(tmp_path / "a" / "b") == []
+
+
+def test_a_results_folder_that_is_a_file_is_told(monkeypatch, tmp_path):
+    told(monkeypatch)
+    (tmp_path / "file").write_text("")
+    assert unsound(tmp_path / "file") == [f"{tmp_path / 'file'} is no folder; --results names one"]
+
+
+def test_a_results_folder_where_nobody_can_write_is_told(monkeypatch):
+    told(monkeypatch)
+    says, _ = unsound(Path("/proc"))  # the other: it has no room
+    assert says.startswith("/proc/ cannot be written (")
 
 
 def test_each_trouble_is_told(monkeypatch, tmp_path):
