@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import time
@@ -167,6 +168,7 @@ def _connect(address: str | None, wanted: Wanted) -> None:
     path = os.pathsep.join(filter(None, (str(PACKAGE), os.environ.get("PYTHONPATH"))))  # where nodes share disks
     environment = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": path}
     handler = signal.getsignal(signal.SIGTERM)
+    logging.getLogger("ray").setLevel(logging.ERROR)  # which advises on each start
     ray.shutdown()  # what is left of a sweep that could not start
     try:
         ray.init(**how, runtime_env={"env_vars": environment}, log_to_driver=False, configure_logging=False)

@@ -89,6 +89,8 @@ class OnSlurm:
         self._alive: dict[tuple[str, int | None], str] = {}  # ids of jobs that wait or run
         self._asked = self._looked = float("-inf")
         self._ask()
+        if self._asked < 0:
+            raise DeviceError("--on slurm: Slurm does not answer on this machine (`squeue --me` fails)")
 
     def __len__(self) -> int:
         return len(self._errands)

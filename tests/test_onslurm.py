@@ -70,6 +70,12 @@ def test_cells_are_submitted_as_one_array_each_noted_before(scripted):
         assert f"#SBATCH --{option}" in text
 
 
+def test_a_slurm_that_does_not_answer_is_told_before_anything_is_submitted(scripted):
+    (scripted / "bin" / "squeue").write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(DeviceError, match="--on slurm: Slurm does not answer on this machine"):
+        an_engine(scripted)
+
+
 def test_a_job_that_still_waits_or_runs_is_not_submitted_again(scripted):
     cell = a_cell()
     engine = an_engine(scripted)
