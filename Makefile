@@ -108,7 +108,7 @@ reference: $(READY) ## run the committed reference (20 seeds of 8 and 20 layers,
 	@for study in degradation precision; do \
 	  $(RESBENCH) report $$study --results results/reference --reports reports/reference || exit; done
 
-torture: $(READY) ## inject 500 faults (FAULTS, SEED, JOBS) at random moments: nothing may be lost (RECORD=docs/reliability.md)
+torture: $(READY) ## inject at least 500 faults (FAULTS, SEED, JOBS) at random moments: nothing may be lost (RECORD=docs/reliability.md)
 	@cd tests && $(abspath $(PYTHON)) -m torture --faults $(or $(FAULTS),500) --seed $(or $(SEED),1) \
 	  $(if $(JOBS),--jobs $(JOBS)) $(if $(RECORD),--record $(abspath $(RECORD)))
 
@@ -131,5 +131,6 @@ lock: $(READY) ## resolve the dependencies of pyproject.toml anew
 	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
 	  --upgrade --custom-compile-command "make lock" --output-file bootstrap.lock bootstrap.in
 
-clean: ## remove the environment and local results
-	rm -rf .venv results/samples results/marks results/calibrations results/runs results/curves results/layers results/slices results/nets results/hosts results/checkpoints results/shared results/logs results/damaged fuzz-found
+clean: ## remove the environment and local results (all in results/ but results/reference)
+	rm -rf .venv fuzz-found
+	find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +

@@ -34,11 +34,11 @@ def add_arch(parser: argparse.ArgumentParser) -> None:
 
 def count(least: int, most: int = 999_999_999) -> Callable[[str], int]:
     """A whole number of at least `least`."""
-    allowed = f"at least {least}" if most == 999_999_999 else f"from {least} to {most}"
+    allowed = f"of at least {least}" if most == 999_999_999 else f"from {least} to {most}"
 
     def whole_number(text: str) -> int:
         if not text.isdecimal() or len(text) > 9 or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r}: a whole number of {allowed}")
+            raise argparse.ArgumentTypeError(f"{text!r}: a whole number {allowed}")
         return int(text)
 
     return whole_number

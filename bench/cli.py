@@ -84,7 +84,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Collection[str]]:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.set_defaults(command=lambda options: _version() if options.version else _help(parser))
-    subparsers = parser.add_subparsers(title="commands", metavar="")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for usage in (usage_studies, usage_results, usage_data, usage_speed):
         usage.add(subparsers)
     return parser, subparsers.choices

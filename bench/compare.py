@@ -51,7 +51,7 @@ def of_folder(name: str, store: Store) -> Side:
 
 
 def _side(name: str, cells: Sequence[Cell], store: Store) -> Side:
-    first, *others = summaries(cells, store)
+    first, *others = summaries(cells, store, name)
     return Side(name, first, len(others))
 
 

@@ -62,7 +62,7 @@ def write(study: Study, cells: Sequence[Cell], store: Store, folder: Path, *, fu
         InputError: where nothing of the study is recorded.
         StoreError: where the tables cannot be read, or the pages not written.
     """
-    found = summaries([*cells, *further], store)
+    found = summaries([*cells, *further], store, study.name)
     target = folder / study.name
     parts = [_part(study, cells, summary, number) for number, summary in enumerate(found)]
     text = _markdown(study, parts, store, folder)

@@ -122,7 +122,7 @@ class Summary:
         return "validation_error" if self.curves["validation_error"].notna().any() else "test_error"
 
 
-def summaries(cells: Sequence[Cell], store: Store) -> list[Summary]:
+def summaries(cells: Sequence[Cell], store: Store, study: str = "this study") -> list[Summary]:
     """A summary for each host that ran any of the cells, the one with most runs first; hosts are never mixed.
 
     Raises:
@@ -132,7 +132,7 @@ def summaries(cells: Sequence[Cell], store: Store) -> list[Summary]:
     table = store.runs((cell.id for cell in cells), REPORTED)
     if not len(table):
         raise InputError(
-            f"{store.root}: no run of this study is recorded there; `resbench run` records them (what was run with "
+            f"{store.root}: no run of {study} is recorded there; `resbench run` records them (what was run with "
             "--set is found with the same --set)"
         )
     runs, curves, hosts = table.to_pandas(), store.curves(table).to_pandas(), store.hosts()

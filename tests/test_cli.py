@@ -90,7 +90,7 @@ def test_data_describes(capsys):
         (["run", "degradation", "--device", "cuda", "--dry-run"], "--device cuda"),
         (["slices", "degradation", "--results", "/nowhere"], "plain-8, seed 0 is not recorded in /nowhere"),
         (["slices", "degradation", "--only", "depth=7"], "no cell of degradation matches"),
-        (["report", "degradation", "--results", "/nowhere"], "no run of this study is recorded"),
+        (["report", "degradation", "--results", "/nowhere"], "no run of degradation is recorded"),
         (["judge", "nothing"], "no study 'nothing'"),
         (["judge", "degradation", "--only", "depth=7"], "no cell of degradation matches"),
         (["run", "degradation", "--max-seeds", "9"], "--max-seeds: only with --until-decided"),

@@ -221,7 +221,7 @@ def test_a_second_host_has_its_own_part(made):
 
 def test_nothing_recorded_is_said(made, tmp_path):
     found, _, folder = made
-    with pytest.raises(InputError, match="no run of this study is recorded"):
+    with pytest.raises(InputError, match=f"no run of {found.name} is recorded"):
         report.write(found, found.cells, Store(tmp_path / "empty"), folder)
 
 

@@ -35,4 +35,4 @@ def test_a_study_that_nothing_is_recorded_of(tmp_path, monkeypatch, capsys, stud
     fill(tmp_path / "results", 0.1)
     path = study_file('title = "T"\nquestion = "Q?"\n[matrix]\ndata = "digits"\ndepth = 32\n')
     assert main(["report", "results", str(path)]) == 2
-    assert "no run of this study is recorded" in capsys.readouterr().err
+    assert f"no run of {path.stem} is recorded" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from pathlib import Path
 from torture import faults
 from torture.scene import Scene, Violation, small_disk
 
+from bench.arguments import count
 from bench.host import cores, cpu_model
 from bench.run import provenance
 
@@ -63,7 +64,8 @@ class Campaign:
                 self.injected[fault.__doc__ or ""] += 1
                 self.ends[fault.__doc__ or "", how] += 1
             print(
-                f"{self.number}: {sum(self.injected.values())} {fault.__name__}: {how}; {len(scene.known)} done",
+                f"{self.number}: {sum(self.injected.values())} {fault.__name__}: {how or 'nothing to do it to'}; "
+                f"{len(scene.known)} done",
                 flush=True,
             )
         if STOP.is_set():
@@ -79,9 +81,9 @@ class Campaign:
 def main() -> int:
     """Run the campaigns side by side, and table what was survived."""
     parser = argparse.ArgumentParser(prog="make torture", description=__doc__)
-    parser.add_argument("--faults", type=int, default=500)
+    parser.add_argument("--faults", type=count(1), default=500, help="at least, for studies are run to their end")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=count(1), default=2)
     parser.add_argument("--record", type=Path, help="a Markdown file whose table between two marks is replaced")
     options = parser.parse_args()
     began = time.monotonic()
@@ -123,11 +125,11 @@ def _table(campaigns: list[Campaign], seed: int, minutes: float, failed: list[st
     ends: Counter[tuple[str, str]] = sum((c.ends for c in campaigns), Counter())
     studies = sum(c.studies for c in campaigns)
     lines = ["| fault | injected | and then |", "|---|---:|---|"]
-    for fault, count in sorted(injected.items(), key=lambda item: -item[1]):
+    for fault, times in sorted(injected.items(), key=lambda item: -item[1]):
         how = ", ".join(
             f"{word} ({n})" for (name, word), n in sorted(ends.items(), key=lambda e: -e[1]) if name == fault
         )
-        lines.append(f"| {fault} | {count} | {how} |")
+        lines.append(f"| {fault} | {times} | {how} |")
     lines.append(
         f"| **all** | **{sum(injected.values())}** | {studies} studies of 6 cells ended complete and bit-identical |"
     )
