@@ -1,9 +1,9 @@
 """Torture: two faults that no other test injects for real, and that it sees what it looks for."""
 
 import random
-import shutil
 
 import pytest
+from synthetic import a_cell, a_curve, a_run
 from torture import faults
 from torture.scene import CELLS, Scene, Violation, small_disk
 
@@ -16,12 +16,12 @@ def undisturbed(tmp_path_factory):
     scene = Scene(folder / "scene", folder, {}, random.Random(0))
     ended = scene.run()
     assert ended.code == 0, ended.said
-    return scene
+    return scene.facts()
 
 
 @pytest.fixture
 def scene(undisturbed, tmp_path):
-    return Scene(tmp_path / "scene", tmp_path, undisturbed.facts(), random.Random(AT_A_CHECKPOINT))
+    return Scene(tmp_path / "scene", tmp_path, undisturbed, random.Random(AT_A_CHECKPOINT))
 
 
 def test_a_small_disk_that_is_full_loses_nothing(scene, tmp_path):
@@ -45,9 +45,13 @@ def test_a_clock_that_steps_back_changes_nothing(scene):
 
 
 @pytest.fixture
-def copied(scene, undisturbed):
-    """A complete study, checked once."""
-    shutil.copytree(undisturbed.store.root, scene.store.root)
+def complete(tmp_path):
+    """A complete study that was checked once; nobody ran it."""
+    scene = Scene(tmp_path / "scene", tmp_path, {}, random.Random(0))
+    for seed in range(CELLS):
+        cell = a_cell(seed=seed)
+        scene.store.commit(cell, a_run(cell, a_curve(cell)), a_curve(cell))
+    scene.reference = scene.facts()
     scene.check()
     assert scene.complete
     scene.check_end()
@@ -58,30 +62,30 @@ def _a_file(scene, table):
     return min(scene.store.root.glob(f"{table}/*.parquet"))
 
 
-def test_a_lost_row_is_seen(copied):
-    _a_file(copied, "runs").unlink()
+def test_a_lost_row_is_seen(complete):
+    _a_file(complete, "runs").unlink()
     with pytest.raises(Violation, match="lost"):
-        copied.check()
+        complete.check()
 
 
-def test_a_cell_that_was_run_again_is_seen(copied):
-    cell = min(copied.known)
-    copied.known[cell] = "an earlier run"
+def test_a_cell_that_was_run_again_is_seen(complete):
+    cell = min(complete.known)
+    complete.known[cell] = "an earlier run"
     with pytest.raises(Violation, match=f"run again: .*{cell}"):
-        copied.check()
+        complete.check()
 
 
-def test_another_value_is_seen(copied):
-    cell = min(copied.reference)
-    copied.reference[cell] = [{**copied.reference[cell][0], "train_error": 2.0}, *copied.reference[cell][1:]]
+def test_another_value_is_seen(complete):
+    cell = min(complete.reference)
+    complete.reference[cell] = [{**complete.reference[cell][0], "train_error": 2.0}, *complete.reference[cell][1:]]
     with pytest.raises(Violation, match=f"other values of {cell}"):
-        copied.check()
+        complete.check()
 
 
 @pytest.mark.parametrize("name", ["checkpoints/0123456789abcdef.pt", "runs/x.tmp", "curves/0123456789abcdef-1.parquet"])
-def test_what_is_left_over_is_seen(copied, name):
-    path = copied.store.root / name
+def test_what_is_left_over_is_seen(complete, name):
+    path = complete.store.root / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"")
     with pytest.raises(Violation, match="left over"):
-        copied.check_end()
+        complete.check_end()
