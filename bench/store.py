@@ -28,7 +28,7 @@ import pyarrow as pa
 from bench import damage, packed, parts
 from bench.analysis import Layer, SlicePoint
 from bench.cell import FIELDS, Cell
-from bench.errors import StoreError, shown
+from bench.errors import InputError, StoreError, shown
 from bench.evaluation import Evaluation
 from bench.host import Host
 from bench.leases import Leases
@@ -238,8 +238,11 @@ class Store:
         """Write, within, what is leased; the first orchestrator of several clears what a killed one left half-written.
 
         Raises:
+            InputError: where it is no folder.
             StoreError: when the folder cannot be written.
         """
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(f"--results {self.root}: is no folder")
         with _storing(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
         leases = Leases(self.root)

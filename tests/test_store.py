@@ -15,7 +15,7 @@ from synthetic import a_cell, a_curve, a_host, a_run, some_layers
 
 from bench import store as module
 from bench.analysis import SlicePoint
-from bench.errors import StoreError
+from bench.errors import InputError, StoreError
 from bench.store import CURVES, RUNS, Store, replacing
 
 
@@ -108,6 +108,14 @@ def test_a_later_attempt_removes_every_part_of_the_earlier(store):
         assert {part.stem for part in parts} == {f"{cell.id}-{result.run_id}"}
         assert {part.parent.name for part in parts} == {"curves", "layers", "nets"}
         store.commit_slices(cell.id, result.run_id, [SlicePoint(1, 0.0, None, 1.0, 0.5, 10, 0)])
+
+
+def test_a_file_is_no_results_folder(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    with pytest.raises(InputError, match=f"--results {path}: is no folder"), Store(path).writing():
+        pass
+    assert path.read_text() == "mine"
 
 
 def test_what_a_killed_attempt_left_is_cleared(store):
