@@ -243,7 +243,7 @@ def test_what_one_left_that_died_beside_another_is_cleared_by_that_at_its_end(st
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="file"), Store(tmp_path / "file").writing():
+    with pytest.raises(StoreError, match="file"), Store(tmp_path / "file" / "in").writing():
         pass
     cell = a_cell()
     with pytest.raises(StoreError, match="file"):
