@@ -131,6 +131,6 @@ lock: $(READY) ## resolve the dependencies of pyproject.toml anew
 	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
 	  --upgrade --custom-compile-command "make lock" --output-file bootstrap.lock bootstrap.in
 
-clean: ## remove the environment and local results (all in results/ but results/reference)
+clean: ## remove the environment and local results (not results/reference, nor folders of other names)
 	rm -rf .venv fuzz-found
-	find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
+	rm -rf $(addprefix results/,samples marks calibrations runs curves layers slices nets hosts checkpoints shared logs damaged .footers .packing .index .orchestrators .lock .packing.lock)

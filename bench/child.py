@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bench.errors import ResbenchError, StoreError
+from bench.errors import ResbenchError, StoreError, is_out_of_memory
 from bench.task import Failure, Task
 
 # The template is forked, and a fork copies one thread and no CUDA context: no library may start either in it.
@@ -75,7 +75,7 @@ def answer(task: Callable[[], Any]) -> tuple[str, Any]:
     except Exception as error:
         with contextlib.suppress(OSError):
             traceback.print_exc()
-        return "died", ("out-of-memory" if _is_out_of_memory(error) else "error", _one_line(error))
+        return "died", ("out-of-memory" if is_out_of_memory(error) else "error", _one_line(error))
 
 
 def _redirect_output(log: Path) -> None:
@@ -92,12 +92,6 @@ def _die_with_parent() -> None:
     if parent is not None:
         parent.join()
     os._exit(1)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    words = ("not enough memory", "can't allocate memory", "out of memory")
-    return isinstance(error, MemoryError) or any(word in text.lower() for word in words)
 
 
 def _one_line(error: BaseException) -> str:

@@ -46,7 +46,7 @@ def compact(store: Store) -> Iterator[Outcome]:
         StoreError: when another compacts it, a file is damaged or newer, or the folder cannot be written.
     """
     if not store.root.is_dir():
-        raise InputError(f"--results {store.root}: no such folder")
+        raise InputError(f"--results {store.root}: {'is no' if store.root.exists() else 'no such'} folder")
     with salvage.packing(store.root), store.writing() as leases:
         for name in (*damage.PARTS, "runs"):
             try:

@@ -18,17 +18,27 @@ from bench.errors import StoreError
 from bench.packed import Pack
 from bench.parted import Parted, is_part
 from bench.parts import DamagedError, GoneError, sync
-from bench.run import DONE, FINAL
+from bench.run import FINAL
 
 PARTS = ("curves", "layers", "slices")  # tables with a file a run, which a row names
 HISTORY = ("samples", "marks", "calibrations")
 
 
 class Aside(NamedTuple):
-    """Where a file was moved to, and how many cells lose something by it, and are to run again."""
+    """Where a file was moved to, and how many cells lose by it and are to run again; None: nobody can tell."""
 
     path: Path
-    cells: int
+    cells: int | None
+
+    def __str__(self) -> str:
+        if self.cells is None:
+            return f"set aside as {self.path}; which cells lose something by it cannot be told"
+        return f"set aside as {self.path}, {self.cells or 'no'} cell{'s' if self.cells != 1 else ''} of it to run again"
+
+
+def named(paths: Collection[Path]) -> str:
+    """The first of some files, and how many more there are."""
+    return f"{min(paths)}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}"
 
 
 def find(root: Path, ids: Collection[str] | None = None) -> list[DamagedError]:
@@ -48,24 +58,24 @@ def find(root: Path, ids: Collection[str] | None = None) -> list[DamagedError]:
 
 
 def lacking(tables: Mapping[str, Parted], ids: Iterable[str] | None = None) -> dict[str, Path]:
-    """Of these cells (None: of all) those that are done and have no curve, with the file that it should be in.
+    """Of these cells (None: of all) those that ended for good and have no curve, with the file that it should be in.
 
     Raises:
         StoreError: when a table is damaged or newer.
     """
     rows = tables["runs"].read(ids, ["cell_id", "run_id", "outcome"])
-    return {_cell(stem): tables["curves"].file(stem) for stem in sorted(_done(rows) - tables["curves"].stems())}
+    return {_cell(stem): tables["curves"].file(stem) for stem in sorted(_final(rows) - tables["curves"].stems())}
 
 
-def lacks(rows: pa.Table, curves: pa.Table) -> str | None:
-    """The stem of a curve that rows of `runs` name and that is not there."""
+def lacks(rows: pa.Table, curves: pa.Table) -> set[str]:
+    """The cells whose curves rows of `runs` name and that are not there."""
     have = set(curves["run_id"].unique().to_pylist())
-    return next((stem for stem in sorted(_done(rows)) if stem.partition("-")[2] not in have), None)
+    return {_cell(stem) for stem in _final(rows) if stem.partition("-")[2] not in have}
 
 
-def _done(rows: pa.Table) -> set[str]:
+def _final(rows: pa.Table) -> set[str]:
     rows = rows.select(["cell_id", "run_id", "outcome"]).to_pylist()
-    return {f"{row['cell_id']}-{row['run_id']}" for row in rows if row["outcome"] == DONE}
+    return {f"{row['cell_id']}-{row['run_id']}" for row in rows if row["outcome"] in FINAL}
 
 
 def set_aside(tables: Mapping[str, Parted], root: Path, path: Path) -> Aside | None:
@@ -84,29 +94,31 @@ def set_aside(tables: Mapping[str, Parted], root: Path, path: Path) -> Aside | N
                 return None
             aside = _next(root)
             cells = _cells(tables, path) if name in ("runs", *PARTS) else set()
-            _set_runs_aside(tables, root, cells, aside)
+            _set_runs_aside(tables, root, cells or (), aside)
             if packed.number(path.name) is not None and path.exists():
                 salvage.rewrite(tables[name], path, (), aside / name / path.name)
             elif path.exists():
                 _move(root, path, aside)
     except OSError as error:
         raise StoreError(f"{path}: damaged, and cannot be set aside: {error.strerror or error}") from None
-    return Aside(aside / path.relative_to(root), len(cells))
+    return Aside(aside / path.relative_to(root), None if cells is None else len(cells))
 
 
-def withdraw(tables: Mapping[str, Parted], root: Path, cell_id: str) -> Path:
-    """Move a run out of the tables, as where something of it is damaged; the folder where it is then.
+def withdraw(tables: Mapping[str, Parted], root: Path, ids: Iterable[str]) -> tuple[list[Path], Path]:
+    """Move out of the tables those of these cells' runs that lack their curve; the curves' files, and where all else is.
+
+    Others must be kept from writing meanwhile (`bench.leases`).
 
     Raises:
-        StoreError: when it cannot be moved.
+        StoreError: when one cannot be moved.
     """
-    aside = _next(root)
     try:
         with salvage.packing(root):
-            _set_runs_aside(tables, root, {cell_id}, aside)
+            gone, aside = lacking(tables, ids), _next(root)
+            _set_runs_aside(tables, root, gone, aside)
     except OSError as error:
-        raise StoreError(f"{aside}: {error.strerror or error}") from None
-    return aside
+        raise StoreError(f"{root}: runs without a curve cannot be set aside: {error.strerror or error}") from None
+    return list(gone.values()), aside
 
 
 def _next(root: Path) -> Path:
@@ -115,8 +127,8 @@ def _next(root: Path) -> Path:
     return root / "damaged" / str(number)
 
 
-def _cells(tables: Mapping[str, Parted], path: Path) -> set[str]:
-    """The cells that lose something by a damaged file."""
+def _cells(tables: Mapping[str, Parted], path: Path) -> set[str] | None:
+    """The cells that lose something by a damaged file; None where that cannot be told."""
     if packed.number(path.name) is None:
         return {_cell(path.stem)}
     table = tables[path.parent.name]
@@ -130,7 +142,7 @@ def _cells(tables: Mapping[str, Parted], path: Path) -> set[str]:
                 left |= pack.stems - salvage.lost_of(pack) if pack else set()
         named = {f"{row['cell_id']}-{row['run_id']}" for row in rows.to_pylist() if row["outcome"] in FINAL}
         stems = named - left
-    return {_cell(stem) for stem in stems or ()}
+    return None if stems is None else {_cell(stem) for stem in stems}
 
 
 def _set_runs_aside(tables: Mapping[str, Parted], root: Path, cells: Collection[str], aside: Path) -> None:

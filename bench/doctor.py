@@ -59,9 +59,9 @@ def _of_rows(store: Store) -> Iterator[Finding]:
         hosts, lacking = store.table("hosts").stems(), store.lacking()
     except StoreError:
         return  # told before
-    for cell_id, path in lacking.items():
-        what = f"{path}: missing, though its row is there"
-        yield Finding(what, f"its row is set aside; {AGAIN}", _withdrawing(store, cell_id))
+    if lacking:
+        what = f"{damage.named(lacking.values())}: missing, though a row is there"
+        yield Finding(what, f"the row is set aside; {AGAIN}", _withdrawing(store, set(lacking)))
     for host_id in sorted(named - hosts):
         where = store.table("hosts").file(host_id)
         yield Finding(f"{where}: missing, and runs name it", "copy it from where they ran; reports need it")
@@ -125,16 +125,21 @@ def _damage_of(path: Path) -> str | None:
 def _setting_aside(store: Store, path: Path) -> Callable[[], str]:
     def mend() -> str:
         aside = store.set_aside(path)
-        if not aside:
-            return "whole by now"
-        again = f"{aside.cells or 'no'} cell{'s' if aside.cells != 1 else ''} of it to run again"
-        return f"set aside as {aside.path}, {again}"
+        return str(aside) if aside else "whole by now"
 
     return mend
 
 
-def _withdrawing(store: Store, cell_id: str) -> Callable[[], str]:
-    return lambda: f"its row is in {store.withdraw(cell_id)}, its cell is to run again"
+def _withdrawing(store: Store, ids: set[str]) -> Callable[[], str]:
+    def mend() -> str:
+        gone, where = store.withdraw(ids)
+        return (
+            f"set aside in {where}, {len(gone)} cell{'s' if len(gone) > 1 else ''} to run again"
+            if gone
+            else "there by now"
+        )
+
+    return mend
 
 
 def _renaming(path: Path) -> Callable[[], str]:

@@ -72,6 +72,12 @@ class StoreError(ResbenchError):
     exit_code = EXIT_STORE
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory, of the machine or of a device, ran out, as Python and torch tell it."""
+    words = ("not enough memory", "can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
 def in_a_line(error: BaseException) -> str:
     """The first line of what an error says, printable; its name where it says nothing."""
     return next(map(printable, str(error).splitlines()), "") or type(error).__name__

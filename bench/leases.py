@@ -175,7 +175,8 @@ class Leases:
             held = f"held by another process for over {PATIENCE_SECONDS:.0f} s; end that, then run again"
             raise StoreError(f"{self._root / '.lock'}: {held}") from None
         except OSError as error:
-            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            ours = error.filename and Path(error.filename) in (self._root / ".lock", self._folder, self.witness)
+            if ours and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise StoreError(f"{self._root}: cannot be written ({error.strerror}); use another folder") from None
             raise StoreError(f"{error.filename or self._folder}: {error.strerror or error}") from None
 

@@ -37,9 +37,8 @@ class GoneError(StoreError):
 class MissingError(StoreError):
     """A row is there, and what it names is not."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"{path}: missing, though its row is there; `resbench run STUDY` runs its cell again")
-        self.path = path
+    def __init__(self, paths: str) -> None:
+        super().__init__(f"{paths}: missing, though a row is there; `resbench run STUDY` runs the cell again")
 
 
 class NewerError(StoreError):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from bench.errors import in_a_line
+from bench.errors import in_a_line, is_out_of_memory
 from bench.parts import replacing
 
 
@@ -39,7 +39,8 @@ def load(path: Path, device: str | torch.device = "cpu") -> Any:
 
     Raises:
         OSError: where it cannot be read.
-        torch.OutOfMemoryError: where the device has no room for it, which says nothing of the file.
+        torch.OutOfMemoryError, MemoryError, RuntimeError: where there is no room for it, which
+            says nothing of the file (`bench.errors.is_out_of_memory`).
         ValueError: for any other file, or one that is not as it was written, saying in a line why.
     """
     try:
@@ -51,11 +52,11 @@ def load(path: Path, device: str | torch.device = "cpu") -> Any:
         if error.errno != errno.EINVAL:
             raise
         raise ValueError("damaged: it points outside itself") from None
-    except torch.OutOfMemoryError:
-        raise
     except UnpicklingError:  # whose text advises to load it all the same
         raise ValueError("damaged, or holds more than tensors by name") from None
     except Exception as error:  # whatever is wrong with a file
+        if is_out_of_memory(error) and zipfile.is_zipfile(path):  # whole, by its checksums
+            raise
         raise ValueError(in_a_line(error)) from None
 
 

@@ -147,8 +147,10 @@ class Store:
             StoreError: naming the file that is damaged, of a newer resbench, or missing.
         """
         found = self._read_parts("curves", runs)
-        if stem := damage.lacks(runs, found):
-            raise MissingError(self.table("curves").file(stem))
+        if lacking := damage.lacks(runs, found):
+            if still := self.lacking(lacking):
+                raise MissingError(damage.named(still.values()))
+            raise StoreError(f"{self.root}: changed while it was read; try again")
         return found.sort_by([("cell_id", "ascending"), ("iteration", "ascending")])
 
     def layers(self, runs: pa.Table) -> pa.Table:
@@ -191,7 +193,7 @@ class Store:
             return damage.find(self.root, ids)
 
     def lacking(self, ids: Iterable[str] | None = None) -> dict[str, Path]:
-        """Of these cells (None: of all) those that are done and have no curve, with the file that it should be in.
+        """Of these cells (None: of all) those that ended for good and have no curve, with the file that it should be in.
 
         Raises:
             StoreError: when a table is damaged or newer.
@@ -209,13 +211,16 @@ class Store:
         """
         return damage.set_aside(self._tables(), self.root, path)
 
-    def withdraw(self, cell_id: str) -> Path:
-        """Move a run that lacks something into `damaged/`, so that its cell is pending; the folder where it is now.
+    def withdraw(self, ids: Iterable[str]) -> tuple[list[Path], Path]:
+        """Move those of these cells' runs that lack their curve into `damaged/`, so that the cells are pending.
+
+        The files where the curves should have been, and the folder where the runs are now. Only where no other resbench
+        writes (`Leases.held`).
 
         Raises:
-            StoreError: when it cannot be moved.
+            StoreError: when one cannot be moved.
         """
-        return damage.withdraw(self._tables(), self.root, cell_id)
+        return damage.withdraw(self._tables(), self.root, ids)
 
     def net(self, cell_id: str, run_id: str) -> Path:
         """Where a finished run's net is, if it was kept."""
@@ -241,9 +246,9 @@ class Store:
             InputError: where it is no folder.
             StoreError: when the folder cannot be written.
         """
-        if self.root.exists() and not self.root.is_dir():
-            raise InputError(f"--results {self.root}: is no folder")
         with _storing(self.root):
+            if self.root.exists() and not self.root.is_dir():
+                raise InputError(f"--results {self.root}: is no folder")
             self.root.mkdir(parents=True, exist_ok=True)
         leases = Leases(self.root)
         with leases.owned():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench import engines, forecast, host, run, sizing
+from bench import damage, engines, forecast, host, run, sizing
 from bench.attempts import Attempt, Attempts
 from bench.cell import Cell
 from bench.elsewhere import Elsewhere
@@ -92,13 +92,14 @@ def _mend(cells: Sequence[Cell], store: Store, leases: Leases, watcher: Watcher)
         with leases.held():
             aside = store.set_aside(damaged.path)
         if aside:
-            again = f"{aside.cells or 'no'} cell{'s' if aside.cells != 1 else ''} of it to run again"
-            watcher.note(f"{damaged.path}: damaged ({damaged.reason}); set aside as {aside.path}, {again}")
-    for cell_id, path in store.lacking(ids).items():
+            watcher.note(f"{damaged.path}: damaged ({damaged.reason}); {aside}")
+    if store.lacking(ids):
         with leases.held():
-            if cell_id in store.lacking({cell_id}):
-                where = store.withdraw(cell_id)
-                watcher.note(f"{path}: missing, though its row was there; the row is in {where}, its cell runs again")
+            gone, where = store.withdraw(ids)
+        if gone:
+            watcher.note(
+                f"{damage.named(gone)}: missing, though a row was there; it is in {where}, the cell runs again"
+            )
 
 
 class _Sweep:

@@ -19,7 +19,7 @@ from bench.album import Album
 from bench.analysis import Slicing
 from bench.cell import Cell
 from bench.dataset import Dataset
-from bench.errors import DataError, StoreError, in_a_line
+from bench.errors import DataError, StoreError, in_a_line, is_out_of_memory
 from bench.evaluation import Evaluation
 from bench.feed import images_of
 from bench.host import cache_directory
@@ -222,9 +222,9 @@ def _start(
                     raise ValueError(f"it is of cell {state['cell_id']}")
                 training.restore(state)
             curve = [Evaluation(**point) for point in state["curve"]]
-        except torch.OutOfMemoryError:  # nothing is wrong with the file: the next attempt may have more room
-            raise
         except Exception as error:  # whatever is wrong with a file, the cell can start again
+            if is_out_of_memory(error):  # nothing is: the next attempt may have more room
+                raise
             reason = error
     if not team.any(reason is not None):  # nobody goes on, and writes another, before all have read it
         return training, curve
@@ -253,9 +253,9 @@ def take_slices(job: dict[str, Any], caller: Caller) -> dict[str, Any]:
             if kept["cell_id"] != cell.id:
                 raise ValueError(f"it is of cell {kept['cell_id']}")
             training.net.load_state_dict(kept["net"])
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # whatever is wrong with a file
+        if is_out_of_memory(error):
+            raise
         raise DataError(f"{path}: not the net of {cell.label} ({in_a_line(error)}); remove it to train again") from None
     points = []
     with training.stream():  # the weights are displaced between measurements

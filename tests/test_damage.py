@@ -97,12 +97,39 @@ def test_a_curve_that_is_gone_is_missed_and_its_run_can_be_withdrawn(store, cell
     gone.unlink()
     assert store.lacking() == store.lacking({cells[1].id}) == {cells[1].id: gone}
     assert store.lacking({cells[0].id}) == {}
-    with pytest.raises(StoreError, match=rf"{gone.name}: missing, though its row is there; `resbench run STUDY`"):
+    with pytest.raises(StoreError, match=rf"{gone.name}: missing, though a row is there; `resbench run STUDY`"):
         store.curves(store.runs())
     assert len(store.curves(store.runs({cells[0].id})))
-    store.withdraw(cells[1].id)
+    assert store.withdraw({cell.id for cell in cells}) == ([gone], store.root / "damaged" / "1")
+    assert store.withdraw({cells[1].id})[0] == []  # run again, or withdrawn by another
     assert store.lacking() == {} and store.recorded() == {cells[0].id, cells[2].id}
     store.curves(store.runs())
+
+
+def test_of_many_one_is_named_and_all_are_withdrawn_at_once(store, cells):
+    for cell in cells[:2]:
+        of(store, "curves", cell).unlink()
+    with pytest.raises(StoreError, match=r"parquet and 1 more: missing"):
+        store.curves(store.runs())
+    gone, where = store.withdraw({cell.id for cell in cells})
+    assert len(gone) == 2 and len(list(where.glob("runs/*"))) == 2
+    assert store.recorded() == {cells[2].id} and store.lacking() == {}
+
+
+def test_a_reader_whose_rows_are_replaced_meanwhile_is_told_to_try_again(store, cells):
+    rows = store.runs()
+    of(store, "curves", cells[1]).unlink()
+    store.withdraw({cells[1].id})
+    with pytest.raises(StoreError, match="changed while it was read; try again"):
+        store.curves(rows)
+
+
+def test_a_diverged_cell_needs_its_curve(store):
+    cell = a_cell(seed=9)
+    store.commit(cell, a_run(cell, a_curve(cell), outcome="diverged"), a_curve(cell))
+    assert store.lacking() == {}
+    of(store, "curves", cell).unlink()
+    assert store.lacking().keys() == {cell.id}
 
 
 def test_a_cell_that_failed_needs_no_curve(store):

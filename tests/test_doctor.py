@@ -96,7 +96,7 @@ def test_everything_is_mended_in_one_go_and_said(store, capsys):
     assert diagnose(store, "--fix") == EXIT_OK
     said = capsys.readouterr().out
     assert said.count("✓ " + str(store.root)) >= 3
-    assert "missing, though its row is there" in said  # found after the damaged file was set aside
+    assert "missing, though a row is there" in said  # found after the damaged file was set aside
     assert not orphan.exists() and not half.exists()
     assert store.recorded() == {CELLS[2].id}  # the two that lack their curve are pending
     assert store.checkpoint(CELLS[1].id).with_suffix(".damaged").exists()

@@ -250,6 +250,15 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         Store(tmp_path / "file").commit(cell, a_run(cell, []), [])
 
 
+def test_a_place_that_may_not_be_looked_at_is_named(tmp_path, monkeypatch):
+    def exists(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(module.Path, "exists", exists)
+    with pytest.raises(StoreError, match="Permission denied"), Store(tmp_path / "x").writing():
+        pass
+
+
 def test_schemas_are_what_version_1_says():
     """A change of a column's name or type needs a new VERSION; a new nullable column does not."""
     assert module.VERSION == 1

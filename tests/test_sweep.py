@@ -509,6 +509,6 @@ def test_a_curve_that_is_gone_is_told_of_and_its_cell_run_again(store):
     victim.unlink()
     outcomes, watcher = run(cells, store)
     assert outcomes == {"done": 2} and [cell.id for cell in watcher.starts] == [cells[1].id]
-    assert watcher.notes[0].startswith(f"{victim}: missing, though its row was there; the row is in ")
+    assert watcher.notes[0].startswith(f"{victim}: missing, though a row was there; it is in ")
     assert len(list(store.root.glob(f"damaged/*/runs/{cells[1].id}*"))) == 1
     assert facts(store) == before

@@ -24,12 +24,13 @@ def scene(undisturbed, tmp_path):
     return Scene(tmp_path / "scene", tmp_path, undisturbed, random.Random(AT_A_CHECKPOINT))
 
 
-def test_a_small_disk_that_is_full_loses_nothing(scene, tmp_path):
+@pytest.mark.parametrize("room", [0, 32768])
+def test_a_small_disk_that_is_full_loses_nothing(scene, tmp_path, room):
     with small_disk(tmp_path / "disk") as disk:
         if disk is None:
             pytest.skip("this user may not mount a file system")
         scene.disk, scene.folder = disk, disk / "scene"
-        assert faults.disk_full(scene) == "exit code 5"
+        assert faults.disk_full(scene, room) == "exit code 5"
         scene.check()
         assert len(scene.known) < CELLS
         assert scene.run().code == 0

@@ -161,26 +161,35 @@ def test_a_checkpoint_of_an_older_resbench_is_resumed(job, tmp_path):
     assert not list(tmp_path.glob("*.damaged"))
 
 
-def _full_device(monkeypatch):
+NO_ROOM = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+    MemoryError(),
+]
+
+
+def _without_room(monkeypatch, error):
     def load(*_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(torch, "load", load)
 
 
-def test_a_device_without_room_for_a_checkpoint_says_nothing_of_the_file(job, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", NO_ROOM)
+def test_no_room_for_a_checkpoint_says_nothing_of_the_file(job, tmp_path, monkeypatch, error):
     assert worker.run_cell(job, Caller(looks=6)) == {"curve": None}
     with monkeypatch.context() as patch:
-        _full_device(patch)
-        with pytest.raises(torch.OutOfMemoryError):
+        _without_room(patch, error)
+        with pytest.raises(type(error)):
             worker.run_cell(job, Caller())
     assert not list(tmp_path.glob("*.damaged"))
     assert [point["iteration"] for point in worker.run_cell(job, Caller())["curve"]] == [25, 50, 75, 100]
 
 
-def test_a_device_without_room_for_a_net_says_nothing_of_the_file(kept, monkeypatch):
-    _full_device(monkeypatch)
-    with pytest.raises(torch.OutOfMemoryError):
+@pytest.mark.parametrize("error", NO_ROOM)
+def test_no_room_for_a_net_says_nothing_of_the_file(kept, monkeypatch, error):
+    _without_room(monkeypatch, error)
+    with pytest.raises(type(error)):
         worker.take_slices(kept[0], Caller())
 
 

@@ -108,10 +108,11 @@ def suspend(scene: Scene) -> str | None:
     return "went on" if hit else None
 
 
-def disk_full(scene: Scene) -> str | None:
+def disk_full(scene: Scene, room: int | None = None) -> str | None:
     """no space left on the disk, or little"""
     if scene.disk is None:
         return None
+    left = scene.rng.choice([0, 4096 * scene.rng.randrange(100)]) if room is None else room
     process = scene.start()
     hit = scene.moment(process)
     filler = scene.disk / "filler"
@@ -120,7 +121,7 @@ def disk_full(scene: Scene) -> str | None:
             while True:
                 file.write(b"x" * 4096)
         except OSError:
-            file.truncate(max(0, file.tell() - scene.rng.choice([0, 4096 * scene.rng.randrange(100)])))
+            file.truncate(max(0, file.tell() - left))
     ended = scene.end(process)
     filler.unlink()
     _expect(ended, 0, 2, 5, saying="No space left on device")
