@@ -58,7 +58,7 @@ def find(root: Path, ids: Collection[str] | None = None) -> list[DamagedError]:
 
 
 def lacking(tables: Mapping[str, Parted], ids: Iterable[str] | None = None) -> dict[str, Path]:
-    """Of these cells (None: of all) those that ended for good and have no curve, with the file that it should be in.
+    """Of these cells (None: of all) those that ended for good and have no curve, with the file where it should be.
 
     Raises:
         StoreError: when a table is damaged or newer.
@@ -105,7 +105,7 @@ def set_aside(tables: Mapping[str, Parted], root: Path, path: Path) -> Aside | N
 
 
 def withdraw(tables: Mapping[str, Parted], root: Path, ids: Iterable[str]) -> tuple[list[Path], Path]:
-    """Move out of the tables those of these cells' runs that lack their curve; the curves' files, and where all else is.
+    """Move out of the tables those of these cells' runs that lack a curve; the curves' files, and where the rest is.
 
     Others must be kept from writing meanwhile (`bench.leases`).
 

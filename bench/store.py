@@ -193,7 +193,7 @@ class Store:
             return damage.find(self.root, ids)
 
     def lacking(self, ids: Iterable[str] | None = None) -> dict[str, Path]:
-        """Of these cells (None: of all) those that ended for good and have no curve, with the file that it should be in.
+        """Of these cells (None: of all) those that ended for good and have no curve, with the file where it should be.
 
         Raises:
             StoreError: when a table is damaged or newer.

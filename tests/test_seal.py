@@ -64,6 +64,14 @@ def test_every_truncation_is_found(written):
         parts.check(spoiled(path, content[:-1]))
 
 
+def test_zeros_that_take_the_seal_and_the_rows_are_found(written):
+    path, content = written
+    for start in range(content.index(b"error"), content.index(seal.KEY)):
+        harmed = content[:start] + bytes(len(content) - 40 - start) + content[-40:]
+        with contextlib.suppress(DamagedError):  # where zeros begin late enough, only the seal is gone
+            assert len(parts.read([spoiled(path, harmed)], SCHEMA, 1)) == len(pa.table(ROWS, schema=SCHEMA))
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_any_other_bytes_are_no_other_values(written, data):
