@@ -2,16 +2,19 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from argparse import Namespace
 
 import pytest
 from conftest import ROOT
 from synthetic import a_curve, a_host, a_run
 
+from bench import cli, sweep
 from bench import study as study_module
-from bench import sweep
 from bench.cli import main
+from bench.errors import EXIT_OK
 from bench.store import Store
 
 
@@ -289,3 +292,35 @@ def test_until_decided_adds_seeds_up_to_the_most(study_file, tmp_path, capsys, m
     assert f"study: {2 * seeds} cells: {2 * seeds} done" in text and "no more seeds are added" in text
     assert main(["judge", str(path), "--results", str(store.root), "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["verdicts"][0]["n"] == seeds
+
+
+@pytest.fixture
+def ending(monkeypatch):
+    """Run a command that is sent a signal by itself; how it ends."""
+
+    def run(number):
+        def command(_):
+            signal.raise_signal(number)
+            return EXIT_OK
+
+        monkeypatch.setattr(cli, "_parse", lambda _: Namespace(command=command))
+        return main([])
+
+    return run
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_an_interruption_whose_handlers_do_not_stay(ending, number, capsys):
+    before = signal.getsignal(number)
+    assert ending(number) == 130
+    assert capsys.readouterr().err == "resbench: interrupted\n"
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_what_is_ignored_as_by_nohup_still_is(ending, number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        assert ending(number) == EXIT_OK
+    finally:
+        signal.signal(number, before)
