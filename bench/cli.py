@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Ended(KeyboardInterrupt):
-    """Not KeyboardInterrupt itself: where that was raised while modules were imported, Python ended by SIGINT instead of
+    """Not KeyboardInterrupt itself: where that was raised while modules were imported, Python ended by SIGINT, not with
     our exit code, though it was caught (11 of 180 times)."""
 
 
