@@ -6,10 +6,11 @@ import argparse
 import contextlib
 import signal
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 from bench import usage_data, usage_results, usage_speed, usage_studies
 from bench.errors import EXIT_INTERRUPTED, EXIT_OK, ResbenchError
+from bench.interruption import once
 from bench.texts import printable
 
 EPILOG = """\
@@ -54,27 +55,11 @@ class _Ended(KeyboardInterrupt):
     our exit code, though it was caught (11 of 180 times)."""
 
 
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def _terminable() -> contextlib.AbstractContextManager[None]:
     """After Ctrl-C, and SIGTERM to a job that is cancelled, and SIGHUP where the terminal is gone, what is open is
     closed, processes and worktrees; but what was to be ignored, as by nohup, still is."""
-
-    def interrupt(*_: object) -> None:
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)  # once is enough
-        raise _Ended
-
-    heard = [
-        number
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) != signal.SIG_IGN
-    ]
-    before = {number: signal.signal(number, interrupt) for number in heard}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return once((number for number in numbers if signal.getsignal(number) != signal.SIG_IGN), lambda _: _Ended())
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -74,6 +74,7 @@ def lacks(rows: pa.Table, curves: pa.Table) -> set[str]:
 
 
 def _final(rows: pa.Table) -> set[str]:
+    """The stems of those that ended for good."""
     rows = rows.select(["cell_id", "run_id", "outcome"]).to_pylist()
     return {f"{row['cell_id']}-{row['run_id']}" for row in rows if row["outcome"] in FINAL}
 
@@ -140,8 +141,7 @@ def _cells(tables: Mapping[str, Parted], path: Path) -> set[str] | None:
         for name in packs:
             with salvage.opened(table, table.folder / name) as pack:
                 left |= pack.stems - salvage.lost_of(pack) if pack else set()
-        named = {f"{row['cell_id']}-{row['run_id']}" for row in rows.to_pylist() if row["outcome"] in FINAL}
-        stems = named - left
+        stems = _final(rows) - left
     return None if stems is None else {_cell(stem) for stem in stems}
 
 

@@ -133,11 +133,9 @@ def _setting_aside(store: Store, path: Path) -> Callable[[], str]:
 def _withdrawing(store: Store, ids: set[str]) -> Callable[[], str]:
     def mend() -> str:
         gone, where = store.withdraw(ids)
-        return (
-            f"set aside in {where}, {len(gone)} cell{'s' if len(gone) > 1 else ''} to run again"
-            if gone
-            else "there by now"
-        )
+        if not gone:
+            return "there by now"
+        return f"set aside in {where}, {len(gone)} cell{'s' if len(gone) > 1 else ''} to run again"
 
     return mend
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -15,12 +15,23 @@ class Interrupted(Exception):  # noqa: N818 - no error
 def interruptible() -> Iterator[None]:
     """Raise `Interrupted` within, once, on SIGINT or SIGTERM."""
 
-    def interrupt(number: int, _: object) -> None:
-        for signal_number in before:
-            signal.signal(signal_number, signal.SIG_IGN)  # once is enough: the stop must not be interrupted
-        raise Interrupted(f"interrupted by {signal.Signals(number).name}")
+    def interrupted(number: int) -> Interrupted:
+        return Interrupted(f"interrupted by {signal.Signals(number).name}")
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    with once((signal.SIGINT, signal.SIGTERM), interrupted):
+        yield
+
+
+@contextmanager
+def once(numbers: Iterable[int], interrupted: Callable[[int], BaseException]) -> Iterator[None]:
+    """Raise what `interrupted` makes of the first of these signals that comes within; further ones are ignored."""
+
+    def interrupt(number: int, _: object) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # once is enough: the stop must not be interrupted
+        raise interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:

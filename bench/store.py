@@ -202,7 +202,7 @@ class Store:
             return damage.lacking(self._tables(), ids)
 
     def set_aside(self, path: Path) -> damage.Aside | None:
-        """Move a damaged file into `damaged/`, and with it its run, whose cell is pending then; where the file is now.
+        """Move a damaged file into `damaged/`, and with it its run, whose cell is pending then.
 
         None where nothing damaged is there any more. Only where no other resbench writes (`Leases.held`).
 
